@@ -1,0 +1,214 @@
+"""People, and the sessions in which they are signed in."""
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Lower, Now
+from uuid_utils.compat import uuid7
+
+
+def validate_local_part(email: str) -> None:
+    """Raises ValidationError where the part before the @ isn't ASCII.
+
+    EmailValidator accepts a few letters, such as the Kelvin sign, that lower() maps onto ASCII, so
+    that two different addresses would become one.
+    """
+    if not email.rpartition("@")[0].isascii():
+        raise ValidationError("Only ASCII letters may stand before the @.", code="invalid")
+
+
+class UserQuerySet(models.QuerySet["User"]):
+    def with_email(self, email: str) -> Self:
+        """The user of an address, whatever its case; by the unique index on Lower(email)."""
+        return self.alias(lower_email=Lower("email")).filter(lower_email=email.lower())
+
+    def activate(self) -> int:
+        """Lets these users sign in again; returns how many users changed."""
+        return self.filter(is_active=False).update(is_active=True)
+
+    @transaction.atomic
+    def deactivate(self) -> int:
+        """Ends these users' sessions and lets none begin; returns how many users changed."""
+        users = self.filter(is_active=True).select_for_update(no_key=True)
+        ids = list(users.values_list("pk", flat=True))
+        User.objects.filter(pk__in=ids).update(is_active=False)
+        Session.objects.filter(user__in=ids).end()
+        return len(ids)
+
+
+class UserManager(BaseUserManager["User"]):
+    def get_queryset(self) -> UserQuerySet:
+        return UserQuerySet(self.model, using=self._db)
+
+    def with_email(self, email: str) -> UserQuerySet:
+        return self.get_queryset().with_email(email)
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.with_email(username or "").get()
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Makes a user with a hashed password. Raises IntegrityError where the address is taken."""
+        user = self.model(email=email.lower(), **fields)
+        user.set_password(password)
+        user.save(using=self._db, force_insert=True)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(email, password, **fields, is_staff=True, is_superuser=True)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person. Signs in with e-mail and password; there is no user name."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    email = models.EmailField(max_length=254, validators=[validate_local_part])
+    name = models.CharField(max_length=150, blank=True)
+    is_active = models.BooleanField("active", default=True)
+    is_staff = models.BooleanField("operator", default=False, help_text="May use this admin.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    class Meta:
+        constraints: ClassVar = [
+            # Serves sign-in, registration and admin's search by address.
+            models.UniqueConstraint(
+                Lower("email"),
+                name="accounts_user_email_unique",
+                violation_error_code="unique",
+                violation_error_message="This e-mail address is taken.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def clean(self) -> None:
+        self.email = self.email.lower()
+
+    def save(self, *args: Any, keep_session: UUID | None = None, **kwargs: Any) -> None:
+        """Saves; ends the user's sessions where a password was set or the user is inactive.
+
+        Admin, `manage.py changepassword` and the API all come through here. `keep_session` is the
+        id of the one session that survives a change of password.
+        """
+        signs_out = not self._state.adding and (self._password is not None or not self.is_active)
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            if signs_out:
+                self.sessions.exclude(pk=keep_session).end()
+
+
+class SessionQuerySet(models.QuerySet["Session"]):
+    def live(self) -> Self:
+        """Sessions that are neither ended nor expired."""
+        return self.filter(ended_at=None, expires_at__gt=Now())
+
+    def end(self) -> int:
+        """Ends those of these sessions that have not ended; returns how many."""
+        return self.filter(ended_at=None).update(ended_at=Now())
+
+    def authenticate(self, session_id: UUID, user_id: UUID) -> "Session | None":
+        """The live session with its active user, or None. One query, by two primary keys.
+
+        It costs each request a round trip, and buys that logout, a change of password,
+        deactivation and deletion take effect at once instead of when the access token expires.
+        """
+        return (
+            self.live()
+            .select_related("user")
+            .filter(pk=session_id, user=user_id, user__is_active=True)
+            .first()
+        )
+
+    def rotate(
+        self, session_id: UUID, *, spent: str, issued: str, expires_at: datetime
+    ) -> bool:
+        """Replaces refresh token `spent` by `issued`; False where `spent` isn't the current one.
+
+        A single conditional UPDATE: of simultaneous calls with one token exactly one succeeds,
+        because the others find the row changed when its lock is released.
+        """
+        rotated = (
+            self.live()
+            .filter(pk=session_id, refresh_hash=hash_token(spent))
+            .filter(user__in=User.objects.filter(is_active=True))
+            .update(
+                refresh_hash=hash_token(issued),
+                previous_refresh_hash=F("refresh_hash"),
+                rotated_at=Now(),
+                expires_at=expires_at,
+            )
+        )
+        return rotated == 1
+
+    def punish_reuse(self, session_id: UUID, *, spent: str) -> None:
+        """Ends the session in which a spent refresh token turned up again: it may be stolen.
+
+        Only the immediate predecessor is forgiven, and only for settings.REFRESH_FORGIVENESS: two
+        tabs, or a client that lost the answer, refresh twice with one token.
+        """
+        forgiven = Q(
+            previous_refresh_hash=hash_token(spent),
+            rotated_at__gt=Now() - settings.REFRESH_FORGIVENESS,
+        )
+        self.filter(pk=session_id).exclude(forgiven).end()
+
+    def end_beyond_limit(self) -> None:
+        """Ends the oldest of these sessions beyond settings.SESSIONS_PER_USER."""
+        newest_first = self.live().order_by("-created_at", "-id")
+        surplus = newest_first[settings.SESSIONS_PER_USER :].values("pk")
+        Session.objects.filter(pk__in=surplus).end()
+
+
+class Session(models.Model):
+    """A sign-in on one device, and the one refresh token that is good for it.
+
+    Tokens are kept as hashes, so that nobody who reads the table can use them.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        # The database cascades (migration 0002): whatever is inserted while the user is being
+        # deleted goes too, and nothing has to be loaded to be deleted.
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="sessions",
+    )
+    refresh_hash = models.CharField(max_length=64)
+    previous_refresh_hash = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    rotated_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    user_agent = models.CharField(max_length=512, blank=True)
+    address = models.GenericIPAddressField(null=True, blank=True)
+
+    objects: ClassVar = SessionQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            # Serves ending a user's sessions, their limit, and the user's deletion.
+            models.Index(fields=["user", "-created_at"], name="accounts_session_user_created"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} since {self.created_at:%Y-%m-%d %H:%M}"
+
+
+def hash_token(token: str) -> str:
+    """SHA-256 in hexadecimal. Tokens are random enough to need neither salt nor a slow hash."""
+    return sha256(token.encode()).hexdigest()

@@ -1,0 +1,128 @@
+"""What the account routes read and write."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import password_validation
+from django.core.exceptions import ValidationError as DjangoValidationError
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail, ValidationError
+
+from todo_project.api.serializers import StrictSerializer, StringField
+
+from .models import User, validate_local_part
+
+EMAIL_MAX_CHARACTERS = 254
+NAME_MAX_CHARACTERS = 150
+
+
+class EmailField(StringField, serializers.EmailField):
+    """An e-mail address; it is turned into lower case."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=EMAIL_MAX_CHARACTERS, **kwargs)
+        self.validators.append(validate_local_part)
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        value = super().run_validation(data)
+        return value.lower() if isinstance(value, str) else value
+
+
+class PasswordField(StringField):
+    """A password as it comes: not trimmed."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", settings.PASSWORD_MAX_CHARACTERS)
+        super().__init__(write_only=True, trim_whitespace=False, **kwargs)
+
+
+class NewPasswordField(PasswordField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_length=settings.PASSWORD_MIN_CHARACTERS, **kwargs)
+
+
+def validate_new_password(field: str, password: str, user: User) -> None:
+    """Raises ValidationError on `field` with whatever Django's validators have against it."""
+    try:
+        password_validation.validate_password(password, user)
+    except DjangoValidationError as error:
+        faults = [
+            ErrorDetail(message, code=fault.code or "invalid")
+            for fault in error.error_list
+            for message in fault.messages
+        ]
+        raise ValidationError({field: faults}) from None
+
+
+class UserSerializer(StrictSerializer):
+    """A person's account."""
+
+    id = serializers.UUIDField(read_only=True)
+    email = EmailField(read_only=True)
+    name = StringField(max_length=NAME_MAX_CHARACTERS, allow_blank=True, required=False)
+    created_at = serializers.DateTimeField(read_only=True)
+
+
+class RegistrationSerializer(UserSerializer):
+    email = EmailField()
+    password = NewPasswordField(
+        help_text="Taken as it comes. Not a common one, and not like the address or the name."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        user = User(email=attrs["email"], name=attrs.get("name", ""))
+        validate_new_password("password", attrs["password"], user)
+        return attrs
+
+
+class ProfileSerializer(UserSerializer):
+    """The caller's account, as it may be changed."""
+
+    email = EmailField(
+        required=False, help_text="Can't be changed yet: only the present address is accepted."
+    )
+
+    def validate_email(self, value: str) -> str:
+        if value != self.context["request"].user.email:
+            raise ValidationError(
+                "The e-mail address can't be changed yet. Leave it out.", code="immutable"
+            )
+        return value
+
+
+class CredentialsSerializer(StrictSerializer):
+    """What a person signs in with."""
+
+    email = StringField(max_length=EMAIL_MAX_CHARACTERS)
+    password = PasswordField()
+
+
+class TokenPairSerializer(StrictSerializer):
+    """A session's tokens."""
+
+    access = serializers.CharField(help_text="Send it as `Authorization: Bearer <access>`.")
+    refresh = serializers.CharField(help_text="Good for one refresh.")
+    expires_in = serializers.IntegerField(help_text="Seconds until `access` expires.", min_value=1)
+
+
+class RefreshSerializer(StrictSerializer):
+    """A refresh token."""
+
+    refresh = StringField(max_length=4096)
+
+
+class ConfirmationSerializer(StrictSerializer):
+    """The caller's password, once more."""
+
+    password = PasswordField()
+
+
+class PasswordChangeSerializer(StrictSerializer):
+    """The caller's password, and what it shall become."""
+
+    current_password = PasswordField()
+    new_password = NewPasswordField()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        validate_new_password("new_password", attrs["new_password"], self.context["request"].user)
+        return attrs

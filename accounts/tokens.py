@@ -1,0 +1,95 @@
+"""Makes and reads the two JWTs of a session, by simplejwt.
+
+Sessions are kept in a table of the project's own: simplejwt's blacklist lets two racing refreshes
+both pass, keeps live refresh tokens in clear, and does not notice that one is used twice.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import jwt
+from django.conf import settings
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
+
+from todo_project.api.errors import TokenExpired, TokenInvalid
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """What a client gets when it signs in or refreshes; `refresh_expires_at` is for the session."""
+
+    access: str
+    refresh: str
+    access_lifetime_seconds: int
+    refresh_expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Whose token it is, of which session, and when that session began."""
+
+    user_id: UUID
+    session_id: UUID
+    signed_in_at: datetime
+
+
+def issue_pair(claims: Claims) -> TokenPair:
+    """Makes the tokens of a session; neither outlives settings.SESSION_LIFETIME."""
+    session_ends_at = claims.signed_in_at + settings.SESSION_LIFETIME
+    access = _issue(AccessToken(), claims, session_ends_at)
+    refresh = _issue(RefreshToken(), claims, session_ends_at)
+    return TokenPair(
+        access=str(access),
+        refresh=str(refresh),
+        access_lifetime_seconds=access["exp"] - access["iat"],
+        refresh_expires_at=datetime.fromtimestamp(refresh["exp"], UTC),
+    )
+
+
+def read_access(raw: bytes) -> Claims:
+    """Raises TokenExpired for an access token past its time, TokenInvalid for any other fault."""
+    try:
+        return _claims(AccessToken(raw))  # type: ignore[arg-type]
+    except ExpiredTokenError:
+        # The signature was checked before the time, so the payload can be believed.
+        payload = jwt.decode(raw, options={"verify_signature": False})
+        if payload.get("token_type") == AccessToken.token_type:
+            raise TokenExpired() from None
+        raise TokenInvalid() from None
+    except _FAULTS:
+        raise TokenInvalid() from None
+
+
+def read_refresh(raw: str) -> Claims:
+    """Raises TokenInvalid for every fault, the time included."""
+    try:
+        return _claims(RefreshToken(raw))  # type: ignore[arg-type]
+    except _FAULTS:
+        raise TokenInvalid("The refresh token is not valid. Sign in again.") from None
+
+
+# RecursionError: PyJWT parses the header, before it checks the signature, however deep it is.
+_FAULTS = (TokenError, KeyError, TypeError, ValueError, RecursionError)
+
+
+def _issue(token: Token, claims: Claims, session_ends_at: datetime) -> Token:
+    token["sub"] = str(claims.user_id)
+    token["sid"] = str(claims.session_id)
+    token["exp"] = min(token["exp"], int(session_ends_at.timestamp()))
+    if isinstance(token, RefreshToken):
+        # OpenID Connect Core 1.0, section 2: when the person signed in.
+        token["auth_time"] = int(claims.signed_in_at.timestamp())
+    return token
+
+
+def _claims(token: Token) -> Claims:
+    payload: dict[str, Any] = token.payload
+    signed_in_at = payload.get("auth_time", payload["iat"])
+    return Claims(
+        user_id=UUID(payload["sub"]),
+        session_id=UUID(payload["sid"]),
+        signed_in_at=datetime.fromtimestamp(signed_in_at, UTC),
+    )

@@ -1,0 +1,142 @@
+"""The query parameters of the list: what they accept, and the queryset that they make."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Collate
+from rest_framework import serializers
+
+from todo_project.api.pagination import Ordering
+from todo_project.api.serializers import QuerySerializer, StringField
+
+from .models import Task
+
+SEARCH_MAX_CHARACTERS = 200
+CURSOR_MAX_CHARACTERS = 4096
+
+# By code point, whatever the collation of the database.
+_TITLE = Collate(F("title"), "C")
+
+ORDERINGS: Mapping[str, Ordering] = {
+    "created_at": Ordering(field="created_at", descending=False),
+    "-created_at": Ordering(field="created_at", descending=True),
+    "updated_at": Ordering(field="updated_at", descending=False),
+    "-updated_at": Ordering(field="updated_at", descending=True),
+    "completed_at": Ordering(field="completed_at", descending=False, nullable=True),
+    "-completed_at": Ordering(field="completed_at", descending=True, nullable=True),
+    "title": Ordering(field="title", descending=False, expression=_TITLE),
+    "-title": Ordering(field="title", descending=True, expression=_TITLE),
+}
+DEFAULT_ORDERING = "-created_at"
+
+_TIME_LOOKUPS: Mapping[str, str] = {
+    "created_after": "created_at__gte",
+    "created_before": "created_at__lt",
+    "updated_after": "updated_at__gte",
+    "updated_before": "updated_at__lt",
+    "completed_after": "completed_at__gte",
+    "completed_before": "completed_at__lt",
+}
+
+
+class FlagField(serializers.ChoiceField):
+    """`true` or `false`, as a query parameter."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=["true", "false"], **kwargs)
+
+    def to_internal_value(self, data: str) -> bool:
+        return bool(super().to_internal_value(data) == "true")
+
+
+class PageSizeField(serializers.IntegerField):
+    """A number in decimal digits, without sign or leading zeros."""
+
+    def to_internal_value(self, data: str) -> int:
+        if not re.fullmatch(r"[1-9][0-9]{0,8}|0", data):
+            self.fail("invalid")
+        return int(data)
+
+
+class TimeField(serializers.DateTimeField):
+    """A date-time of RFC 3339 with its offset, in UTC and microseconds."""
+
+    default_error_messages: ClassVar = {
+        "rfc3339": (
+            "Not a date-time of RFC 3339 with an offset, such as 2026-01-31T09:30:00Z or "
+            "2026-01-31T10:30:00+01:00 (in a URL, write the + as %2B)."
+        )
+    }
+    _RFC3339 = re.compile(
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}"
+        r"(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+    )
+
+    def to_internal_value(self, value: str) -> datetime:
+        if not self._RFC3339.fullmatch(value):
+            self.fail("rfc3339")
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):  # no such day; or outside of the years 1 to 9999
+            self.fail("rfc3339")
+
+
+class TaskListQuery(QuerySerializer):
+    """The query parameters of a list of tasks."""
+
+    limit = PageSizeField(
+        min_value=1,
+        max_value=settings.PAGE_SIZE_MAX,
+        default=settings.PAGE_SIZE_DEFAULT,
+        help_text="How many tasks a page holds at most.",
+    )
+    cursor = StringField(
+        required=False,
+        max_length=CURSOR_MAX_CHARACTERS,
+        help_text="`meta.next_cursor` of the page before, as it came. Opaque.",
+    )
+    total = FlagField(
+        default=False, help_text="`true`: count all matching tasks into `meta.total`. Costs time."
+    )
+    ordering = serializers.ChoiceField(
+        choices=list(ORDERINGS),
+        default=DEFAULT_ORDERING,
+        help_text="`-` sorts downwards. Ties are broken by id; tasks without a value come last.",
+    )
+    is_completed = FlagField(required=False)
+    search = StringField(
+        required=False,
+        trim_whitespace=False,
+        max_length=SEARCH_MAX_CHARACTERS,
+        help_text="Stands in title or description, in any case. `%` and `_` mean themselves.",
+    )
+    created_after = TimeField(required=False, help_text="Inclusive.")
+    created_before = TimeField(required=False, help_text="Exclusive.")
+    updated_after = TimeField(required=False, help_text="Inclusive.")
+    updated_before = TimeField(required=False, help_text="Exclusive.")
+    completed_after = TimeField(required=False, help_text="Inclusive.")
+    completed_before = TimeField(required=False, help_text="Exclusive.")
+
+
+def filter_tasks(tasks: QuerySet[Task], query: Mapping[str, Any]) -> QuerySet[Task]:
+    """Those of `tasks` that match the validated parameters."""
+    if "is_completed" in query:
+        tasks = tasks.filter(is_completed=query["is_completed"])
+    if "search" in query:
+        words = query["search"]
+        tasks = tasks.filter(Q(title__icontains=words) | Q(description__icontains=words))
+    bounds = {lookup: query[name] for name, lookup in _TIME_LOOKUPS.items() if name in query}
+    return tasks.filter(**bounds)
+
+
+def page_binding(query: Mapping[str, Any], owner_id: object) -> dict[str, str]:
+    """What a cursor must not be used without: the owner, the filters and the order."""
+    page_only = ("limit", "total", "cursor")
+    return {
+        "owner": str(owner_id),
+        **{name: str(value) for name, value in query.items() if name not in page_only},
+    }

@@ -1,0 +1,95 @@
+"""What a task is, and which rules the database keeps for it whoever writes."""
+
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Length, Now
+from django.db.models.lookups import LessThanOrEqual
+from uuid_utils.compat import uuid7
+
+TITLE_MAX_CHARACTERS = 255
+DESCRIPTION_MAX_CHARACTERS = 10_000
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    def owned_by(self, user: AbstractBaseUser) -> Self:
+        """The tasks of `user`: where every query of the API begins."""
+        return self.filter(user_id=user.pk)
+
+    def add(self, owner_id: UUID, *, is_completed: bool = False, **fields: Any) -> "Task":
+        """Creates a task in one statement. Raises IntegrityError where the owner is gone."""
+        task = self.create(
+            user_id=owner_id, completed_at=Now() if is_completed else None, **fields
+        )
+        if is_completed:
+            task.completed_at = task.created_at  # one statement, one clock
+        return task
+
+    def change(self, *, is_completed: bool | None = None, **fields: Any) -> int:
+        """Changes `fields` of these tasks, in one statement that touches no other column.
+
+        Tasks that have these values already are left alone, `updated_at` included. A task that is
+        completed again keeps its `completed_at`. Returns how many tasks changed.
+        """
+        same = Q(**fields)
+        if is_completed is not None:
+            same &= Q(is_completed=is_completed)
+            # is_completed is generated from it.
+            fields["completed_at"] = Coalesce("completed_at", Now()) if is_completed else None
+        if not fields:
+            return 0
+        return self.exclude(same).update(**fields, updated_at=Now())
+
+
+class Task(models.Model):
+    """Something that a person wants to get done."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        # The database itself cascades (migration 0002): a task that is inserted while its owner
+        # is being deleted goes too, and 100,000 tasks need not be loaded to be deleted.
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="tasks",
+        verbose_name="owner",
+    )
+    title = models.CharField(max_length=TITLE_MAX_CHARACTERS)
+    description = models.TextField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    # Stored, so that an index could use it; generated, so that nothing can set it apart from
+    # completed_at. `save()` leaves it stale on the instance, and assigning to it does nothing.
+    is_completed = models.GeneratedField(
+        expression=Q(completed_at__isnull=False),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects: ClassVar = TaskQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            # Serves admin's list of one owner's tasks, and the deletion of the owner.
+            models.Index(fields=["user", "id"], name="tasks_task_user_id"),
+            # Serves lists in their default order, and every page of them.
+            models.Index(fields=["user", "-created_at", "-id"], name="tasks_task_user_created"),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(title__regex=r"\S"), name="tasks_task_title_visible"
+            ),
+            models.CheckConstraint(
+                condition=LessThanOrEqual(Length("description"), DESCRIPTION_MAX_CHARACTERS),
+                name="tasks_task_description_length",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title

@@ -1,0 +1,7 @@
+"""The service's settings, in development mode: tests need no environment and read no .env."""
+
+import os
+
+os.environ.setdefault("DEBUG", "true")
+
+from todo_project.settings import *  # noqa: E402, F403

@@ -1,0 +1,24 @@
+"""Where a request comes from, as far as the proxies before the service can be believed."""
+
+import ipaddress
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """The client's IP address; None where it can't be told (a Unix socket, a malformed header).
+
+    Each trusted proxy appends the address that it was called from to X-Forwarded-For, so the
+    client's stands TRUSTED_PROXIES places from the end; whatever stands before it was written by
+    the client itself and is not believed.
+    """
+    address = request.META.get("REMOTE_ADDR", "")
+    if settings.TRUSTED_PROXIES:
+        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        if len(forwarded) >= settings.TRUSTED_PROXIES:
+            address = forwarded[-settings.TRUSTED_PROXIES].strip()
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return None

@@ -1,0 +1,74 @@
+"""The two shapes of every JSON answer, and the renderer that writes them.
+
+    success   {"data": {...} or [...], "meta": {"request_id": "..."}}
+    error     {"error": {"code": "...", "message": "...", "details": {...}}, "meta": {...}}
+
+`code` is one of those in `errors.py`; `details` is always an object, and for a validation error it
+maps each field to a list of {"code", "message"}, with "non_field_errors" for the rest.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from django.http import HttpRequest
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+
+def success_body(request: HttpRequest | Request, data: Any, **meta: Any) -> dict[str, Any]:
+    """The body of an answer that succeeded; `meta` joins the request's id."""
+    return {"data": data, "meta": {"request_id": request_id(request), **meta}}
+
+
+def error_body(
+    request: HttpRequest | Request, code: str, message: str, details: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The body of an answer that failed."""
+    return {
+        "error": {"code": code, "message": message, "details": details},
+        "meta": {"request_id": request_id(request)},
+    }
+
+
+def request_id(request: HttpRequest | Request) -> str:
+    """The id that RequestMiddleware gave the request."""
+    value: str = request.request_id  # type: ignore[union-attr]
+    return value
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """JSON in UTF-8; UUIDs in canonical form."""
+    return orjson.dumps(body)
+
+
+class Page(Response):
+    """An answer whose `meta` carries more than the request's id."""
+
+    def __init__(self, data: list[Any], *, meta: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(data, **kwargs)
+        self.meta = meta
+
+
+class EnvelopeRenderer(BaseRenderer):
+    """Writes what a view returned as `data`; what the exception handler made is written as it is."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        assert renderer_context is not None
+        response = renderer_context["response"]
+        if response.exception:
+            return encode(data)
+        if response.status_code == 204:
+            return b""
+        meta = response.meta if isinstance(response, Page) else {}
+        return encode(success_body(renderer_context["request"], data, **meta))

@@ -1,0 +1,208 @@
+"""Every error that the API answers with, from whatever source, in one shape.
+
+    APIException (DRF)
+    ├── ValidationError      400 VALIDATION_ERROR     a field or query parameter is wrong
+    ├── ParseError           400 PARSE_ERROR          the body is not a JSON object
+    ├── NotAuthenticated     401 NOT_AUTHENTICATED    no credentials
+    ├── TokenExpired         401 TOKEN_EXPIRED        an access token past its time
+    ├── TokenInvalid         401 TOKEN_INVALID        any other fault of a token
+    ├── InvalidCredentials   401 INVALID_CREDENTIALS  wrong e-mail or password
+    ├── PermissionDenied     403 PERMISSION_DENIED    not the caller's path
+    ├── NotFound             404 NOT_FOUND
+    ├── MethodNotAllowed     405 METHOD_NOT_ALLOWED
+    ├── NotAcceptable        406 NOT_ACCEPTABLE
+    ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
+    ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
+    ├── Throttled            429 RATE_LIMITED
+    └── ServiceUnavailable   503 SERVICE_UNAVAILABLE  the database is away or too slow
+    anything else            500 INTERNAL_ERROR       a defect; nothing of it leaves the server
+
+Views raise; `exception_handler` answers inside of REST framework, `error_response` outside of it.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import (
+    PermissionDenied as DjangoPermissionDenied,
+)
+from django.core.exceptions import (
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.db import Error as DatabaseError
+from django.db import InterfaceError, InternalError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.request import UnreadablePostError
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+
+from .envelope import encode, error_body
+
+logger = logging.getLogger(__name__)
+
+# Seconds after which a client should try again while the database is away: Neon wakes in less.
+RETRY_AFTER_SECONDS = 2
+
+# Read-only server and idle-in-transaction timeout: psycopg raises InternalError for these two.
+# Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_TRANSIENT_INTERNAL_SQLSTATES = frozenset({"25006", "25P03"})
+
+
+class TokenInvalid(exceptions.AuthenticationFailed):
+    """A token that is not, or no longer, good for this."""
+
+    default_code = "TOKEN_INVALID"
+    default_detail = "The token is not valid. Sign in again."
+
+
+class TokenExpired(exceptions.AuthenticationFailed):
+    """An access token past its time."""
+
+    default_code = "TOKEN_EXPIRED"
+    default_detail = "The access token has expired. Use the refresh token to get a new one."
+
+
+class InvalidCredentials(exceptions.AuthenticationFailed):
+    """Unknown address, wrong password and inactive account alike."""
+
+    default_code = "INVALID_CREDENTIALS"
+    default_detail = "The e-mail address or the password is wrong."
+
+
+class PayloadTooLarge(exceptions.APIException):
+    """A body over settings.MAX_BODY_BYTES."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "PAYLOAD_TOO_LARGE"
+    default_detail = f"The body is too large. At most {settings.MAX_BODY_BYTES} bytes are read."
+
+
+class ServiceUnavailable(exceptions.APIException):
+    """The database is away, asleep too long, restarting or too slow."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "SERVICE_UNAVAILABLE"
+    default_detail = "The service is not available at the moment. Try again in a few seconds."
+    wait = RETRY_AFTER_SECONDS
+
+
+_CODES: dict[type[exceptions.APIException], str] = {
+    exceptions.ValidationError: "VALIDATION_ERROR",
+    exceptions.ParseError: "PARSE_ERROR",
+    exceptions.NotAuthenticated: "NOT_AUTHENTICATED",
+    exceptions.PermissionDenied: "PERMISSION_DENIED",
+    exceptions.NotFound: "NOT_FOUND",
+    exceptions.MethodNotAllowed: "METHOD_NOT_ALLOWED",
+    exceptions.NotAcceptable: "NOT_ACCEPTABLE",
+    exceptions.UnsupportedMediaType: "UNSUPPORTED_MEDIA_TYPE",
+    exceptions.Throttled: "RATE_LIMITED",
+}
+
+_MESSAGES = {
+    "VALIDATION_ERROR": "The request is not valid. `details` names what is wrong.",
+    "NOT_AUTHENTICATED": "This needs an access token: `Authorization: Bearer <token>`.",
+    "PERMISSION_DENIED": "This path is not yours. Use your own id, or `me`.",
+    "NOT_FOUND": "Nothing is here for you.",
+    "NOT_ACCEPTABLE": "Only application/json can be answered.",
+    "UNSUPPORTED_MEDIA_TYPE": "Send the body as application/json in UTF-8.",
+    "INTERNAL_ERROR": "Something went wrong on the server. It has been noted.",
+}
+
+
+def internal_error() -> exceptions.APIException:
+    """A 500 that says nothing of its cause."""
+    return exceptions.APIException(_MESSAGES["INTERNAL_ERROR"], code="INTERNAL_ERROR")
+
+
+def as_api_exception(exception: Exception) -> exceptions.APIException | None:
+    """The API's own error for `exception`; None where it is a defect of the server."""
+    match exception:
+        case exceptions.APIException():
+            return exception
+        case Http404():
+            return exceptions.NotFound()
+        case DjangoPermissionDenied():
+            return exceptions.PermissionDenied()
+        case RequestDataTooBig():
+            return PayloadTooLarge()
+        case UnreadablePostError():
+            return exceptions.ParseError("The body ended before it was complete.")
+        case SuspiciousOperation():
+            return exceptions.ValidationError("The request is malformed.")
+        case DatabaseError() if is_database_fault(exception):
+            # The fault is the operator's to see; its text may quote rows, so it stays here.
+            logger.error("database fault", exc_info=exception)
+            return ServiceUnavailable()
+    return None
+
+
+def is_database_fault(exception: Exception) -> bool:
+    """Whether the database could not do its work, rather than being asked something wrong."""
+    if isinstance(exception, InternalError):
+        sqlstate = getattr(exception.__cause__, "sqlstate", None)
+        return sqlstate in _TRANSIENT_INTERNAL_SQLSTATES
+    return isinstance(exception, OperationalError | InterfaceError)
+
+
+def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Response | None:
+    """REST framework's EXCEPTION_HANDLER. None leaves a defect to RequestMiddleware."""
+    error = as_api_exception(exception)
+    if error is None:
+        return None
+    return Response(
+        _body(context["request"], error),
+        status=error.status_code,
+        headers=_headers(error, allowed_methods=context["view"].allowed_methods),
+    )
+
+
+def error_response(request: HttpRequest, error: exceptions.APIException) -> HttpResponse:
+    """The same answer outside of REST framework: for middleware and unknown URLs."""
+    return HttpResponse(
+        encode(_body(request, error)),
+        status=error.status_code,
+        content_type="application/json",
+        headers=_headers(error, allowed_methods=[]),
+    )
+
+
+def _body(request: HttpRequest, error: exceptions.APIException) -> dict[str, Any]:
+    code = _CODES.get(type(error)) or str(error.get_codes())
+    details: dict[str, Any] = {}
+    if isinstance(error, exceptions.ValidationError):
+        code = "VALIDATION_ERROR"
+        details = _validation_details(error)
+    message = _MESSAGES.get(code) or str(error.detail)
+    return error_body(request, code, message, details)
+
+
+def _validation_details(error: exceptions.ValidationError) -> dict[str, list[dict[str, str]]]:
+    full = error.get_full_details()
+    fields = full if isinstance(full, dict) else {"non_field_errors": full}
+    return {
+        field: [{"code": str(fault["code"]), "message": str(fault["message"])} for fault in faults]
+        for field, faults in fields.items()
+    }
+
+
+def _headers(error: exceptions.APIException, allowed_methods: list[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if error.status_code == status.HTTP_401_UNAUTHORIZED:
+        headers["WWW-Authenticate"] = _challenge(error)
+    if isinstance(error, exceptions.MethodNotAllowed):
+        headers["Allow"] = ", ".join(allowed_methods)
+    wait = getattr(error, "wait", None)
+    if wait is not None:
+        headers["Retry-After"] = str(int(wait))
+    return headers
+
+
+def _challenge(error: exceptions.APIException) -> str:
+    # RFC 6750, section 3.1: no error code where the request carried no token.
+    challenge = 'Bearer realm="api"'
+    if isinstance(error, TokenInvalid | TokenExpired):
+        challenge += f', error="invalid_token", error_description="{error.detail}"'
+    return challenge

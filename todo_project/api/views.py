@@ -1,0 +1,116 @@
+"""What every endpoint has in common: its input is read, whole and strictly, before it runs."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+from django.conf import settings
+from rest_framework.exceptions import APIException, ErrorDetail, MethodNotAllowed, ValidationError
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from .errors import PayloadTooLarge
+from .serializers import EmptyBody, QuerySerializer, StrictSerializer
+
+
+class StrictInputMixin(APIView):
+    """Validates body and query parameters into `self.body` and `self.query`.
+
+    An operation that names no serializer takes no input, and input sent to it is an error; so
+    nothing that a client sends is silently ignored. The order of the checks is the contract's:
+    406, 401, 403, 429, 405, 404 of the object, 413, 415, 400.
+    """
+
+    # Keyed by a ViewSet's action or an APIView's method in lower case. Also the source of the
+    # request bodies and query parameters in the OpenAPI document.
+    body_serializers: ClassVar[Mapping[str, type[StrictSerializer]]] = {}
+    query_serializers: ClassVar[Mapping[str, type[QuerySerializer]]] = {}
+
+    # OPTIONS is for CORS preflight, which CorsMiddleware answers before a view is reached.
+    http_method_names = ["get", "post", "put", "patch", "delete", "head"]
+
+    body: dict[str, Any]
+    query: dict[str, Any]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if str(request.method) not in self.allowed_methods:
+            raise MethodNotAllowed(str(request.method))
+        try:
+            self.query = self._read_query(request)
+            self.body = self._read_body(request)
+        except APIException:
+            self.require_object()
+            raise
+
+    def require_object(self) -> None:
+        """Raises NotFound where the path names an object that is not there for the caller.
+
+        Called before an error of the input is answered, because 404 comes first.
+        """
+
+    @property
+    def operation(self) -> str:
+        """The key of the running operation in the tables of serializers."""
+        action: str | None = getattr(self, "action", None)
+        if action is not None:
+            return action
+        method = str(self.request.method).lower()
+        return "get" if method == "head" else method
+
+    def _read_query(self, request: Request) -> dict[str, Any]:
+        serializer_class = self.query_serializers.get(self.operation, QuerySerializer)
+        raw = request.META.get("QUERY_STRING", "")
+        if not raw and serializer_class is QuerySerializer:
+            return {}
+        serializer = serializer_class(
+            data=parse_query_string(raw), context={"request": request, "view": self}
+        )
+        serializer.is_valid(raise_exception=True)
+        values: dict[str, Any] = serializer.validated_data
+        return values
+
+    def _read_body(self, request: Request) -> dict[str, Any]:
+        serializer_class = self.body_serializers.get(self.operation, EmptyBody)
+        length = _content_length(request)
+        if length > settings.MAX_BODY_BYTES:
+            raise PayloadTooLarge()
+        if not length and serializer_class is EmptyBody:
+            return {}
+        serializer = serializer_class(
+            data=request.data if length else {},
+            partial=request.method == "PATCH",
+            context={"request": request, "view": self},
+        )
+        serializer.is_valid(raise_exception=True)
+        values: dict[str, Any] = serializer.validated_data
+        return values
+
+
+def parse_query_string(raw: str) -> dict[str, str]:
+    """The query parameters of a URL.
+
+    Raises ValidationError for a parameter that is repeated or empty or not UTF-8.
+    """
+    try:
+        pairs = parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise ValidationError("The query string is not UTF-8, or has too many parameters.") from None
+    parameters: dict[str, str] = {}
+    faults: dict[str, list[ErrorDetail]] = {}
+    for name, value in pairs:
+        if name in parameters:
+            faults[name] = [ErrorDetail("Give this parameter only once.", code="repeated")]
+        elif not value:
+            faults[name] = [ErrorDetail("Give this parameter a value or leave it out.", code="empty")]
+        parameters[name] = value
+    if faults:
+        raise ValidationError(faults)
+    return parameters
+
+
+def _content_length(request: Request) -> int:
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        raise ValidationError("Content-Length is not a number.") from None

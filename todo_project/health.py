@@ -1,0 +1,66 @@
+"""Health of the process, and of what it needs.
+
+/livez never touches the database, so that probing it lets Neon sleep; /readyz does.
+"""
+
+import os
+from pathlib import Path
+
+from django.db import DatabaseError, InterfaceError, connections
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+
+from .api.envelope import encode, success_body
+from .api.errors import ServiceUnavailable, error_response
+
+# Names the file that `manage.py serve` makes when it begins to drain: its workers are processes
+# of their own and share no memory with it.
+DRAIN_FILE_VARIABLE = "TODO_DRAIN_FILE"
+
+_applied = False
+
+
+@require_safe
+def livez(request: HttpRequest) -> HttpResponse:
+    """200 while the process runs."""
+    return _ok(request)
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when the process can serve; 503 when it drains, or its database doesn't do."""
+    if is_draining():
+        return error_response(request, ServiceUnavailable("The server is draining."))
+    try:
+        if not _is_migrated():
+            return error_response(request, ServiceUnavailable("Migrations are missing."))
+    except (DatabaseError, InterfaceError):
+        return error_response(request, ServiceUnavailable("The database does not answer."))
+    return _ok(request)
+
+
+def is_draining() -> bool:
+    """Whether the server was told to stop and waits for its load balancer to notice."""
+    drain_file = os.environ.get(DRAIN_FILE_VARIABLE)
+    return drain_file is not None and Path(drain_file).exists()
+
+
+def _is_migrated() -> bool:
+    # Migrations are read from the disk once; after they were seen applied a single query is
+    # enough to tell whether the database answers.
+    global _applied
+    connection = connections["default"]
+    if _applied:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return True
+    executor = MigrationExecutor(connection)
+    _applied = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return _applied
+
+
+def _ok(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(
+        encode(success_body(request, {"status": "ok"})), content_type="application/json"
+    )

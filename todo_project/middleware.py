@@ -1,0 +1,201 @@
+"""What happens to every request, whichever view answers it: id, log line, error shape, host.
+
+Names in MIDDLEWARE; nothing else imports this module.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+from django.contrib.admindocs.views import simplify_regex
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.security import SecurityMiddleware
+from django.utils.deprecation import MiddlewareMixin
+from rest_framework.exceptions import (
+    APIException,
+    ErrorDetail,
+    MethodNotAllowed,
+    NotFound,
+    ValidationError,
+)
+from uuid_utils.compat import uuid4
+
+from .api.errors import as_api_exception, error_response, internal_error
+
+access_log = logging.getLogger("todo.access")
+logger = logging.getLogger(__name__)
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEALTH_PATHS = ("/livez", "/livez/", "/readyz", "/readyz/")
+# Pages for people, which answer errors as HTML.
+_HTML_PREFIXES = ("/admin", "/static/")
+
+
+class RequestMiddleware:
+    """The outermost: gives the request its id, and makes sure of the answer's shape and log line.
+
+    The log line holds no query values, bodies, tokens or addresses of any kind.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.perf_counter()
+        sent_id = request.headers.get("X-Request-ID", "")
+        request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else str(uuid4())
+        request.request_id = request_id  # type: ignore[attr-defined]
+        response = self.get_response(request)
+        if _is_foreign_error(request, response):
+            response = _in_api_shape(request, response)
+        response["X-Request-ID"] = request_id
+        if not response.has_header("Cache-Control"):
+            response["Cache-Control"] = _cache_control(request.path_info)
+        if not response.streaming and not response.has_header("Content-Length"):
+            assert isinstance(response, HttpResponse)
+            response["Content-Length"] = str(len(response.content))
+        self._log(request, response, duration_ms=(time.perf_counter() - started) * 1000)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Answers what a view let through, with DEBUG on as with DEBUG off."""
+        if request.path_info.startswith(_HTML_PREFIXES) and not is_fault(exception):
+            return None
+        error = as_api_exception(exception)
+        if error is None:
+            logger.error("defect", exc_info=exception, extra=_log_id(request))
+            error = internal_error()
+        return error_response(request, error)
+
+    def _log(
+        self, request: HttpRequest, response: HttpResponseBase, *, duration_ms: float
+    ) -> None:
+        match = request.resolver_match
+        access_log.info(
+            "request",
+            extra={
+                **_log_id(request),
+                "method": request.method,
+                "route": _readable(match.route) if match and match.route else None,
+                "status": response.status_code,
+                "duration_ms": round(duration_ms, 2),
+                "user_id": _user_id(request),
+            },
+        )
+
+
+def is_fault(exception: Exception) -> bool:
+    """Whether the exception says that the service can't work at the moment."""
+    error = as_api_exception(exception)
+    return error is not None and error.status_code == 503
+
+
+@lru_cache(maxsize=256)
+def _readable(route: str) -> str:
+    """The pattern of a route without its regular expressions: `/api/<user_id>/tasks`."""
+    return simplify_regex(route).rstrip("/") or "/"
+
+
+def _log_id(request: HttpRequest) -> dict[str, object]:
+    return {"request_id": request.request_id}  # type: ignore[attr-defined]
+
+
+def _user_id(request: HttpRequest) -> str | None:
+    # Only a user that was loaded anyway: `request.user` in admin would query for one.
+    user = getattr(request, "authenticated_user", None) or getattr(request, "_cached_user", None)
+    return str(user.pk) if user is not None and user.pk else None
+
+
+def _is_foreign_error(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Whether something other than the API wrote this error: Django's own pages above all."""
+    return (
+        response.status_code >= 400
+        and not response.get("Content-Type", "").startswith("application/json")
+        and not request.path_info.startswith(_HTML_PREFIXES)
+    )
+
+
+def _in_api_shape(request: HttpRequest, response: HttpResponseBase) -> HttpResponse:
+    error: APIException
+    match response.status_code:
+        case 400:
+            error = ValidationError("The request is malformed.")
+        case 404:
+            error = NotFound()
+        case 405:
+            error = MethodNotAllowed(str(request.method))
+        case _:
+            error = internal_error()
+    reshaped = error_response(request, error)
+    if response.has_header("Allow"):
+        reshaped["Allow"] = response["Allow"]
+    return reshaped
+
+
+def _cache_control(path: str) -> str:
+    return "no-store" if path.startswith("/api/auth") else "private, no-cache"
+
+
+class HostAndTransportMiddleware(SecurityMiddleware):
+    """Django's SecurityMiddleware, and the check of the Host, which it answers in JSON.
+
+    Health probes call the process by whatever address it has, so their Host isn't checked.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]
+        if request.path_info in _HEALTH_PATHS:
+            return None
+        try:
+            request.get_host()
+        except DisallowedHost:
+            fault = ErrorDetail("This host is not served. Check ALLOWED_HOSTS.", code="invalid")
+            return error_response(request, ValidationError({"Host": [fault]}))
+        return super().process_request(request)
+
+
+class AdminOnlyMixin(MiddlewareMixin):
+    """Leaves every path but admin's alone: the API has neither cookies nor pages.
+
+    Worth 60-80 microseconds of each request.
+    """
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:  # type: ignore[override]
+        if request.path_info.startswith("/admin/"):
+            return super().__call__(request)  # type: ignore[return-value]
+        return self.get_response(request)
+
+
+class AdminSessionMiddleware(AdminOnlyMixin, SessionMiddleware):
+    """Sessions for operators."""
+
+
+class AdminCsrfMiddleware(AdminOnlyMixin, CsrfViewMiddleware):
+    """Cross-site request forgery protection where there are cookies to forge with."""
+
+    def process_view(self, request, callback, args, kwargs):  # type: ignore[no-untyped-def]
+        if request.path_info.startswith("/admin/"):
+            return super().process_view(request, callback, args, kwargs)
+        return None
+
+
+class AdminAuthenticationMiddleware(AdminOnlyMixin, AuthenticationMiddleware):
+    """`request.user` for operators."""
+
+
+class AdminMessageMiddleware(AdminOnlyMixin, MessageMiddleware):
+    """Notices for operators."""
+
+
+class AdminFrameOptionsMiddleware(AdminOnlyMixin, XFrameOptionsMiddleware):
+    """Keeps admin out of other sites' frames."""

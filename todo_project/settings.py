@@ -1,0 +1,322 @@
+"""Settings: environment variables in, values out. Importing this module starts nothing.
+
+What the service must not start with is refused here and not by a system check, because a WSGI
+server runs no system checks. `docs/operations.md` explains the variables one by one.
+"""
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from . import embedded_postgres
+from .environment import Environment, is_pooled
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"
+
+env = Environment()
+
+# --- Mode and secrets -------------------------------------------------------------------------
+
+DEBUG = env.boolean("DEBUG", default=False)
+PORT = env.integer("PORT", default=8000, minimum=1, maximum=65535)
+
+# Without DEBUG both are required. With it a process that has none makes its own, which ends every
+# sign-in when it restarts: `make run` therefore writes lasting ones into .env.
+SECRET_KEY = env.secret(
+    "SECRET_KEY", minimum_bytes=50, fallback=secrets.token_urlsafe(50) if DEBUG else None
+)
+JWT_SIGNING_KEY = env.secret(
+    "JWT_SIGNING_KEY", minimum_bytes=32, fallback=secrets.token_urlsafe(50) if DEBUG else None
+)
+
+ALLOWED_HOSTS = env.names(
+    "ALLOWED_HOSTS", default=("localhost", "127.0.0.1", "[::1]") if DEBUG else ()
+)
+if not ALLOWED_HOSTS:
+    env.refuse("ALLOWED_HOSTS", "required with DEBUG off; valid: host names separated by commas")
+
+# How many proxies stand before the service; X-Forwarded-* is believed only as far as they go.
+TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0, minimum=0, maximum=10)
+
+# --- Database ---------------------------------------------------------------------------------
+
+_pooled_database = env.database("DATABASE_URL")
+_direct_database = env.database("DIRECT_DATABASE_URL")
+PREPARED_STATEMENTS = env.boolean("DATABASE_PREPARED_STATEMENTS", default=True)
+
+# True: manage.py and the tests start the PostgreSQL that lives in .postgres/.
+EMBEDDED_POSTGRES = DEBUG and not env.text("DATABASE_URL") and not env.text("DIRECT_DATABASE_URL")
+if EMBEDDED_POSTGRES:
+    _pooled_database = Environment({"url": embedded_postgres.database_url()}).database("url")
+elif not env.text("DATABASE_URL"):
+    env.refuse(
+        "DATABASE_URL", "required with DEBUG off; valid: postgresql://user:password@host/database"
+    )
+
+# Neon suspends an idle compute after 300 s, and a connection to it dies then. Younger connections
+# are reused; an older one is replaced before the next request uses it, which needs no round trip.
+CONNECTION_MAX_AGE_SECONDS = 60
+# A server that does not answer the handshake in this time counts as away (503).
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+
+def _served(database: dict[str, Any], *, prepared_statements: bool) -> dict[str, Any]:
+    options = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        # Only server-side binding lets psycopg prepare, and only preparing at the first use pays
+        # for it. Statements prepared by name in the protocol work through PgBouncer from 1.21.
+        "server_side_binding": prepared_statements,
+        "prepare_threshold": 0 if prepared_statements else None,
+        **database["OPTIONS"],
+    }
+    return {
+        **database,
+        "OPTIONS": options,
+        "CONN_MAX_AGE": CONNECTION_MAX_AGE_SECONDS,
+        # A cursor WITH HOLD outlives its transaction, which a transaction-mode pool can't give.
+        "DISABLE_SERVER_SIDE_CURSORS": is_pooled(database),
+    }
+
+
+# `default` serves requests. `direct` is for what needs a session of its own: migrate, bulk loads.
+DATABASES: dict[str, dict[str, Any]] = {}
+if _pooled_database is not None:
+    if is_pooled(_pooled_database) and "options" in _pooled_database["OPTIONS"]:
+        env.refuse(
+            "DATABASE_URL",
+            "a pooled endpoint refuses startup options; remove `options` from the URL and set "
+            "what it asked for on the role (ALTER ROLE ... SET ...)",
+        )
+    DATABASES["default"] = _served(_pooled_database, prepared_statements=PREPARED_STATEMENTS)
+    DATABASES["direct"] = {
+        **(_direct_database or _pooled_database),
+        "TEST": {"MIRROR": "default"},
+    }
+if _direct_database is not None and is_pooled(_direct_database):
+    env.refuse(
+        "DIRECT_DATABASE_URL",
+        "this is the pooled endpoint; valid: the direct one, whose host has no `-pooler`",
+    )
+
+# --- Django -----------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "todo_project",
+    "accounts",
+    "tasks",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+
+# The order matters: what is listed first sees a request first and its answer last.
+MIDDLEWARE = [
+    "todo_project.middleware.RequestMiddleware",
+    "todo_project.middleware.HostAndTransportMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "todo_project.middleware.AdminSessionMiddleware",
+    "todo_project.middleware.AdminCsrfMiddleware",
+    "todo_project.middleware.AdminAuthenticationMiddleware",
+    "todo_project.middleware.AdminMessageMiddleware",
+    "todo_project.middleware.AdminFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "todo_project.urls"
+WSGI_APPLICATION = "todo_project.wsgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "/static/"
+# Files are served from the packages that bring them; nothing has to be collected first.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+# --- Accounts ---------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+# Argon2id at the parameters of OWASP's Password Storage Cheat Sheet: 39 ms a hash, where Django's
+# own take 273 ms and 100 MiB.
+PASSWORD_HASHERS = ["accounts.hashers.OWASPArgon2Hasher"]
+PASSWORD_MIN_CHARACTERS = 10
+PASSWORD_MAX_CHARACTERS = 128  # hashing more buys nothing and costs the server
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ("email", "name")},
+    },
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": PASSWORD_MIN_CHARACTERS},
+    },
+    {
+        "NAME": "accounts.validators.MaximumLengthValidator",
+        "OPTIONS": {"max_length": PASSWORD_MAX_CHARACTERS},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+ACCESS_TOKEN_LIFETIME = timedelta(minutes=15)
+REFRESH_TOKEN_LIFETIME = timedelta(days=14)
+SESSION_LIFETIME = timedelta(days=90)  # from the sign-in, however often it is refreshed
+SESSIONS_PER_USER = 50  # the oldest ends when one more begins
+# Two tabs that refresh at once: the loser is refused, but its session lives.
+REFRESH_FORGIVENESS = timedelta(seconds=10)
+
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": JWT_SIGNING_KEY,
+    "ISSUER": "todo-api",
+    "AUDIENCE": "todo-api",
+    "ACCESS_TOKEN_LIFETIME": ACCESS_TOKEN_LIFETIME,
+    "REFRESH_TOKEN_LIFETIME": REFRESH_TOKEN_LIFETIME,
+    "USER_ID_CLAIM": "sub",
+    "UPDATE_LAST_LOGIN": False,
+}
+
+# --- REST -------------------------------------------------------------------------------------
+
+MAX_BODY_BYTES = 256 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+MAX_JSON_DEPTH = 32
+PAGE_SIZE_DEFAULT = 50
+PAGE_SIZE_MAX = 200
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.SessionTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["todo_project.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["todo_project.api.envelope.EnvelopeRenderer"],
+    "DEFAULT_PAGINATION_CLASS": None,
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "todo_project.api.schema.EnvelopeSchema",
+    "EXCEPTION_HANDLER": "todo_project.api.errors.exception_handler",
+    "URL_FORMAT_OVERRIDE": None,
+    "UNAUTHENTICATED_USER": None,
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Todo API",
+    "DESCRIPTION": (
+        "Multi-user task management. Register, sign in, and send the access token as "
+        "`Authorization: Bearer <token>`. `{user_id}` in a path is the caller's own id or `me`."
+    ),
+    "VERSION": VERSION,
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayOperationId": True},
+    "SERVERS": [{"url": "/"}],
+    "COMPONENT_SPLIT_REQUEST": True,
+    "COMPONENT_NO_READ_ONLY_REQUIRED": False,
+    "PREPROCESSING_HOOKS": ["todo_project.api.schema.keep_canonical_paths"],
+    "POSTPROCESSING_HOOKS": ["todo_project.api.schema.finish_document"],
+    "TAGS": [
+        {"name": "auth", "description": "Registration, tokens, and the caller's account."},
+        {"name": "tasks", "description": "The caller's own tasks."},
+    ],
+}
+
+# --- Web security -----------------------------------------------------------------------------
+
+SECURE_SSL = env.boolean("SECURE_SSL", default=not DEBUG)
+SECURE_SSL_REDIRECT = SECURE_SSL
+# Health probes speak plain HTTP to the process itself.
+SECURE_REDIRECT_EXEMPT = [r"^livez/?$", r"^readyz/?$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SECURE_SSL else 0
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = SECURE_SSL
+SESSION_COOKIE_AGE = 12 * 3600  # an operator's working day
+CSRF_COOKIE_SECURE = SECURE_SSL
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
+X_FRAME_OPTIONS = "DENY"
+
+CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
+CORS_URLS_REGEX = r"^/(api|users)/"
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "x-request-id"]
+CORS_EXPOSE_HEADERS = [
+    "X-Request-ID",
+    "Location",
+    "Link",
+    "Retry-After",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+]
+
+SILENCED_SYSTEM_CHECKS = [
+    # Whether sibling hosts of the domain speak TLS, and whether browsers should carry the domain
+    # in their preload lists, is for its owner to say and not for one service below it.
+    "security.W005",
+    "security.W021",
+    # Subclasses of these stand in MIDDLEWARE, and the checks look for the names alone.
+    "security.W001",
+    "security.W002",
+    "security.W003",
+    # The address is unique by Lower(email), which this check doesn't recognise.
+    "auth.E003",
+]
+
+# --- Logs -------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "{asctime}{levelname}{name}{message}",
+            "style": "{",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "django": {"level": "INFO", "handlers": [], "propagate": True},
+        # The access log has a line for each of these already.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.server": {"level": "CRITICAL", "handlers": [], "propagate": True},
+    },
+}
+
+env.refuse_faults()

@@ -1,0 +1,37 @@
+"""Every route of the service. The contract's section 2 lists them."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path, re_path
+from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from rest_framework.exceptions import NotFound
+
+from .api.errors import error_response
+from .health import livez, readyz
+
+
+def not_found(request: HttpRequest) -> HttpResponse:
+    """404 for everything that no route matches.
+
+    A route of its own and not handler404: with DEBUG on Django answers unknown URLs with an HTML
+    page of its own, whatever handler404 says.
+    """
+    return error_response(request, NotFound())
+
+
+urlpatterns = [
+    re_path(r"^\Z", RedirectView.as_view(url="/api/docs")),
+    re_path(r"^livez/?\Z", livez),
+    re_path(r"^readyz/?\Z", readyz),
+    re_path(r"^api/schema/?\Z", SpectacularAPIView.as_view(), name="schema"),
+    re_path(r"^api/docs/?\Z", SpectacularSwaggerView.as_view(url_name="schema")),
+    re_path(r"^api/redoc/?\Z", SpectacularRedocView.as_view(url_name="schema")),
+    path("api/auth/", include("accounts.urls")),
+    path("api/", include("tasks.urls")),
+    path("users/", include("tasks.urls")),
+    re_path(r"^admin\Z", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+    re_path(r"", not_found),
+]
