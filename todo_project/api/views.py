@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from .errors import PayloadTooLarge
+from .negotiation import JSONNegotiation
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
 
 
@@ -26,6 +27,8 @@ class StrictInputMixin(APIView):
     body_serializers: ClassVar[Mapping[str, type[StrictSerializer]]] = {}
     query_serializers: ClassVar[Mapping[str, type[QuerySerializer]]] = {}
 
+    content_negotiation_class = JSONNegotiation
+
     # OPTIONS is for CORS preflight, which CorsMiddleware answers before a view is reached.
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
 
@@ -37,8 +40,9 @@ class StrictInputMixin(APIView):
         if str(request.method) not in self.allowed_methods:
             raise MethodNotAllowed(str(request.method))
         try:
-            self.query = self._read_query(request)
-            self.body = self._read_body(request)
+            data = self._read_data(request)
+            self.query = self._validated_query(request)
+            self.body = self._validated_body(request, data)
         except APIException:
             self.require_object()
             raise
@@ -58,30 +62,32 @@ class StrictInputMixin(APIView):
         method = str(self.request.method).lower()
         return "get" if method == "head" else method
 
-    def _read_query(self, request: Request) -> dict[str, Any]:
+    def _read_data(self, request: Request) -> dict[str, Any]:
+        length = _content_length(request)
+        if length > settings.MAX_BODY_BYTES:
+            raise PayloadTooLarge()
+        data: dict[str, Any] = request.data if length else {}
+        return data
+
+    def _validated_query(self, request: Request) -> dict[str, Any]:
         serializer_class = self.query_serializers.get(self.operation, QuerySerializer)
         raw = request.META.get("QUERY_STRING", "")
         if not raw and serializer_class is QuerySerializer:
             return {}
-        serializer = serializer_class(
-            data=parse_query_string(raw), context={"request": request, "view": self}
-        )
-        serializer.is_valid(raise_exception=True)
-        values: dict[str, Any] = serializer.validated_data
-        return values
+        parameters = parse_query_string(raw)
+        return self._validated(serializer_class(data=parameters, context={"request": request}))
 
-    def _read_body(self, request: Request) -> dict[str, Any]:
+    def _validated_body(self, request: Request, data: dict[str, Any]) -> dict[str, Any]:
         serializer_class = self.body_serializers.get(self.operation, EmptyBody)
-        length = _content_length(request)
-        if length > settings.MAX_BODY_BYTES:
-            raise PayloadTooLarge()
-        if not length and serializer_class is EmptyBody:
+        if not data and serializer_class is EmptyBody:
             return {}
-        serializer = serializer_class(
-            data=request.data if length else {},
-            partial=request.method == "PATCH",
-            context={"request": request, "view": self},
+        is_partial = request.method == "PATCH"
+        return self._validated(
+            serializer_class(data=data, partial=is_partial, context={"request": request})
         )
+
+    @staticmethod
+    def _validated(serializer: StrictSerializer) -> dict[str, Any]:
         serializer.is_valid(raise_exception=True)
         values: dict[str, Any] = serializer.validated_data
         return values
@@ -110,7 +116,7 @@ def parse_query_string(raw: str) -> dict[str, str]:
 
 
 def _content_length(request: Request) -> int:
-    try:
-        return int(request.META.get("CONTENT_LENGTH") or 0)
-    except ValueError:
-        raise ValidationError("Content-Length is not a number.") from None
+    length: str = request.META.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdigit() and len(length) <= 18):
+        raise ValidationError("Content-Length is not a number.")
+    return int(length)

@@ -1,0 +1,98 @@
+"""The cast: Alice owns what is tested, Bob is an outsider, Olga is an operator.
+
+Their tokens are real; only the hash of their common password is made once, because it is slow by
+design.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from accounts.models import Session, User, hash_token
+from accounts.tokens import Claims, TokenPair, issue_pair
+from tasks.models import Task
+from tests.client import ApiClient
+from todo_project import embedded_postgres
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Starts the embedded PostgreSQL, where the environment names no other server."""
+    if settings.EMBEDDED_POSTGRES:
+        embedded_postgres.start()
+
+
+@cache
+def _password_hash() -> str:
+    return make_password(PASSWORD)
+
+
+@pytest.fixture
+def make_user(db: None) -> Callable[..., User]:
+    def make(email: str, **fields: Any) -> User:
+        return User.objects.create(email=email, password=_password_hash(), **fields)
+
+    return make
+
+
+@pytest.fixture
+def alice(make_user: Callable[..., User]) -> User:
+    return make_user("alice@example.com", name="Alice")
+
+
+@pytest.fixture
+def bob(make_user: Callable[..., User]) -> User:
+    return make_user("bob@example.com", name="Bob")
+
+
+@pytest.fixture
+def olga(make_user: Callable[..., User]) -> User:
+    return make_user("olga@example.com", name="Olga", is_staff=True, is_superuser=True)
+
+
+def begin_session(user: User) -> TokenPair:
+    """Signs `user` in, without the slow check of the password."""
+    claims = Claims(user_id=user.pk, session_id=uuid7(), signed_in_at=timezone.now())
+    pair = issue_pair(claims)
+    Session.objects.create(
+        id=claims.session_id,
+        user=user,
+        refresh_hash=hash_token(pair.refresh),
+        expires_at=pair.refresh_expires_at,
+    )
+    return pair
+
+
+@pytest.fixture
+def client(db: None) -> ApiClient:
+    """Someone who is not signed in."""
+    return ApiClient()
+
+
+@pytest.fixture
+def alice_client(alice: User) -> ApiClient:
+    return ApiClient(begin_session(alice).access)
+
+
+@pytest.fixture
+def bob_client(bob: User) -> ApiClient:
+    return ApiClient(begin_session(bob).access)
+
+
+@pytest.fixture
+def olga_client(olga: User) -> ApiClient:
+    return ApiClient(begin_session(olga).access)
+
+
+@pytest.fixture
+def task(alice: User) -> Task:
+    """Alice's open task."""
+    return Task.objects.add(alice.pk, title="Buy milk", description="Two litres")

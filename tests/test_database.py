@@ -1,0 +1,101 @@
+"""What the database keeps whoever writes: rules, indexes, cascades."""
+
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, models
+from django.db.utils import DataError, NotSupportedError, ProgrammingError
+
+from accounts.models import Session, User
+from tasks.models import Task
+from tests.conftest import begin_session
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("   ", id="spaces"),
+        pytest.param("\t\n\r", id="tabs and newlines"),
+    ],
+)
+def test_title_needs_a_visible_character(title: str, alice: User) -> None:
+    """[T2]"""
+    with pytest.raises(IntegrityError, match="tasks_task_title_visible"):
+        Task.objects.create(user=alice, title=title)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("title", "a" * 256), ("description", "a" * 10_001)], ids=["title", "description"]
+)
+def test_lengths_are_bounded(column: str, value: str, alice: User) -> None:
+    """[T2]"""
+    with pytest.raises((DataError, IntegrityError)):
+        Task.objects.create(**{"user": alice, "title": "x", column: value})
+
+
+def test_is_completed_cannot_be_set_apart_from_completed_at(task: Task) -> None:
+    """[T2] Not even by SQL."""
+    with connection.cursor() as cursor, pytest.raises((ProgrammingError, NotSupportedError)):
+        cursor.execute("UPDATE tasks_task SET is_completed = true WHERE id = %s", [task.pk])
+
+
+def test_indexes_are_these_and_each_names_its_reader() -> None:
+    """[T3] The comments stand beside the declarations, in the models."""
+    assert _index_columns(Task) == {("user", "id"), ("user", "-created_at", "-id")}
+
+
+@pytest.mark.django_db
+def test_indexes_of_the_tasks_table() -> None:
+    """[T3]"""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'tasks_task'")
+        definitions = {row[0].partition(" USING ")[2] for row in cursor.fetchall()}
+
+    assert definitions == {
+        "btree (id)",
+        "btree (user_id, id)",
+        "btree (user_id, created_at DESC, id DESC)",
+    }
+
+
+def _index_columns(model: type[models.Model]) -> set[tuple[str, ...]]:
+    return {tuple(index.fields) for index in model._meta.indexes}
+
+
+@pytest.mark.parametrize(
+    ("email", "other"),
+    [("a@example.com", "A@Example.COM"), ("A@example.com", "a@example.com")],
+    ids=["capitals later", "capitals first"],
+)
+@pytest.mark.django_db
+def test_email_is_unique_whatever_its_case(email: str, other: str) -> None:
+    """[U1]"""
+    User.objects.create(email=email)
+
+    with pytest.raises(IntegrityError, match="accounts_user_email_unique"):
+        User.objects.create(email=other)
+
+
+def test_everything_of_a_person_goes_with_them(alice: User, bob: User, task: Task) -> None:
+    """[T1] By the database, so that raw SQL can't leave anything behind."""
+    begin_session(alice)
+    Task.objects.add(bob.pk, title="Bob's")
+
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM accounts_user WHERE id = %s", [alice.pk])
+
+    assert list(Task.objects.values_list("title", flat=True)) == ["Bob's"]
+    assert not Session.objects.exists()
+
+
+def test_deleting_a_person_loads_none_of_their_tasks(
+    alice: User, django_assert_max_num_queries: Any
+) -> None:
+    Task.objects.bulk_create(Task(user=alice, title=f"{n}") for n in range(200))
+
+    with django_assert_max_num_queries(6) as captured:
+        alice.delete()
+
+    assert not any("tasks_task" in query["sql"] for query in captured.captured_queries)
+    assert not Task.objects.exists()

@@ -1,0 +1,266 @@
+"""Input that no client should send: each gets a clear 4xx in the error shape, and changes nothing."""
+
+import json
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from tasks.models import Task
+from tests.client import ApiClient, assert_error
+
+LIST = "/api/me/tasks"
+
+NOT_OBJECTS = [
+    pytest.param(b"{", id="cut off"),
+    pytest.param(b"{'title': 'x'}", id="single quotes"),
+    pytest.param(b'{"title": "x",}', id="trailing comma"),
+    pytest.param(b"title=x", id="a form"),
+    pytest.param(b'{"title": "x"} {}', id="two values"),
+    pytest.param(b"[]", id="array"),
+    pytest.param(b'[{"title": "x"}]', id="array of objects"),
+    pytest.param(b'"x"', id="string"),
+    pytest.param(b"5", id="number"),
+    pytest.param(b"null", id="null"),
+    pytest.param(b"true", id="true"),
+    pytest.param(b" ", id="white space"),
+    pytest.param(b'{"title": NaN}', id="NaN"),
+    pytest.param(b'{"title": -Infinity}', id="-Infinity"),
+    pytest.param(b'{"title": 01}', id="leading zero"),
+    pytest.param(b'{"title": ' + b"9" * 5000 + b"}", id="5,000 digits"),
+    pytest.param(b'{"title": "\xff"}', id="not UTF-8"),
+    pytest.param('{"title": "x"}'.encode("utf-16"), id="UTF-16"),
+    pytest.param(b'\xef\xbb\xbf{"title": "x"}', id="byte order mark"),
+    pytest.param(b'{"title": "\x01"}', id="raw control character"),
+    pytest.param(b'{"title": "\\ud800"}', id="lone surrogate"),
+    pytest.param(b'{"title": "x", "\\udfff": 1}', id="lone surrogate in a key"),
+    pytest.param(b'{"title": ' + b"[" * 33 + b"]" * 33 + b"}", id="deeper than 32"),
+    pytest.param(b'{"a":' * 33 + b"1" + b"}" * 33, id="objects deeper than 32"),
+    pytest.param(b"[" * 100_000, id="100,000 open brackets"),
+    pytest.param(b'{"a":' * 40_000, id="40,000 open objects"),
+]
+
+BAD_TASKS = [
+    pytest.param({}, "title", "required", id="no title"),
+    pytest.param({"title": ""}, "title", "blank", id="empty title"),
+    pytest.param({"title": " \t\n\u00a0\u2003"}, "title", "blank", id="white title"),
+    pytest.param({"title": None}, "title", "null", id="null title"),
+    pytest.param({"title": 5}, "title", "invalid", id="number as title"),
+    pytest.param({"title": 10**400}, "title", "invalid", id="10^400 as title"),
+    pytest.param({"title": 1.5}, "title", "invalid", id="float as title"),
+    pytest.param({"title": True}, "title", "invalid", id="boolean as title"),
+    pytest.param({"title": ["x"]}, "title", "invalid", id="array as title"),
+    pytest.param({"title": {"x": 1}}, "title", "invalid", id="object as title"),
+    pytest.param({"title": "a" * 256}, "title", "max_length", id="title too long"),
+    pytest.param({"title": "a\x00b"}, "title", "null_characters_not_allowed", id="NUL"),
+    pytest.param({"title": "x", "description": 5}, "description", "invalid", id="number"),
+    pytest.param(
+        {"title": "x", "description": "b" * 10_001}, "description", "max_length", id="too long"
+    ),
+    pytest.param(
+        {"title": "x", "description": "\x00"},
+        "description",
+        "null_characters_not_allowed",
+        id="NUL in description",
+    ),
+    pytest.param({"title": "x", "is_completed": "true"}, "is_completed", "invalid", id='"true"'),
+    pytest.param({"title": "x", "is_completed": 1}, "is_completed", "invalid", id="1"),
+    pytest.param({"title": "x", "is_completed": None}, "is_completed", "null", id="null"),
+    pytest.param({"title": "x", "is_completed": []}, "is_completed", "invalid", id="array"),
+    pytest.param({"title": "x", "done": True}, "done", "unknown", id="unknown field"),
+    pytest.param({"title": "x", "Title": "y"}, "Title", "unknown", id="other capitals"),
+    pytest.param({"title": "x", "user": "y"}, "user", "unknown", id="name of the model"),
+    pytest.param({"title": "x", "": 1}, "", "unknown", id="empty name"),
+    pytest.param({"title": "x", "a\x00": 1}, "a\x00", "unknown", id="NUL in a name"),
+    pytest.param({"title": "x", "__class__": 1}, "__class__", "unknown", id="dunder"),
+]
+
+
+@pytest.mark.parametrize("body", NOT_OBJECTS)
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", ""), ("PATCH", "/{id}"), ("PATCH", "/{id}/complete")]
+)
+def test_body_that_is_no_json_object_is_refused(
+    method: str, path: str, body: bytes, alice_client: ApiClient, task: Task
+) -> None:
+    response = alice_client.call(method, LIST + path.format(id=task.pk), body)
+
+    assert_error(response, 400, "PARSE_ERROR")
+    assert Task.objects.count() == 1
+
+
+@pytest.mark.parametrize(("body", "field", "code"), BAD_TASKS)
+def test_bad_task_is_refused(
+    body: dict[str, Any], field: str, code: str, alice_client: ApiClient
+) -> None:
+    """[B2] [B4]"""
+    details = assert_error(alice_client.post(LIST, body), 400, "VALIDATION_ERROR")
+
+    assert details.keys() == {field}
+    assert [fault["code"] for fault in details[field]] == [code]
+    assert not Task.objects.exists()
+
+
+def test_unknown_field_names_the_valid_ones(alice_client: ApiClient) -> None:
+    """[B4]"""
+    details = assert_error(
+        alice_client.post(LIST, {"title": "x", "titel": "y"}), 400, "VALIDATION_ERROR"
+    )
+
+    assert "description, id, is_completed, title" in details["titel"][0]["message"].replace(
+        "completed_at, created_at, ", ""
+    )
+
+
+def test_every_fault_is_named_at_once(alice_client: ApiClient) -> None:
+    """[B2]"""
+    details = assert_error(
+        alice_client.post(LIST, {"title": 1, "is_completed": 2, "x": 3}), 400, "VALIDATION_ERROR"
+    )
+
+    assert details.keys() == {"title", "is_completed", "x"}
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        pytest.param(b'{"title": "a", "title": "b"}', "title", id="title"),
+        pytest.param(b'{"title": "a", "\\u0074itle": "b"}', "title", id="written as an escape"),
+        pytest.param(b'{"title": "a", "x": {"y": 1, "y": 2}}', "y", id="in an inner object"),
+    ],
+)
+def test_repeated_key_is_named(body: bytes, key: str, alice_client: ApiClient) -> None:
+    """[B4]"""
+    details = assert_error(alice_client.post(LIST, body), 400, "VALIDATION_ERROR")
+
+    assert details[key][0]["code"] == "duplicate_key"
+    assert not Task.objects.exists()
+
+
+def test_depth_of_32_is_read(alice_client: ApiClient) -> None:
+    body = b'{"title": ' + b"[" * 31 + b"]" * 31 + b"}"
+
+    details = assert_error(alice_client.post(LIST, body), 400, "VALIDATION_ERROR")
+
+    assert details["title"][0]["code"] == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("GET", "/{id}"), ("DELETE", "/{id}")],
+    ids=["list", "read", "delete"],
+)
+def test_body_where_none_is_read_is_refused(
+    method: str, path: str, alice_client: ApiClient, task: Task
+) -> None:
+    """[B4]"""
+    response = alice_client.call(method, LIST + path.format(id=task.pk), {"force": True})
+
+    details = assert_error(response, 400, "VALIDATION_ERROR")
+    assert details["force"][0]["code"] == "unknown"
+    assert Task.objects.filter(pk=task.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "", {"title": "x"}),
+        ("GET", "/{id}", b""),
+        ("PUT", "/{id}", {"title": "x"}),
+        ("PATCH", "/{id}", {"title": "x"}),
+        ("DELETE", "/{id}", b""),
+        ("PATCH", "/{id}/complete", {}),
+    ],
+    ids=["create", "read", "replace", "update", "delete", "complete"],
+)
+def test_unknown_parameter_is_refused(
+    method: str, path: str, body: Any, alice_client: ApiClient, task: Task
+) -> None:
+    """[B4]"""
+    path = f"{LIST}{path.format(id=task.pk)}?dry_run=true"
+
+    details = assert_error(alice_client.call(method, path, body), 400, "VALIDATION_ERROR")
+
+    assert details["dry_run"][0]["code"] == "unknown"
+    assert list(Task.objects.values_list("title", flat=True)) == ["Buy milk"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/merge-patch+json",
+        "application/json; charset=latin-1",
+        "application/json; charset=utf-16",
+        "json",
+        "/",
+        "application/json/x",
+    ],
+)
+def test_other_media_types_are_refused(content_type: str, alice_client: ApiClient) -> None:
+    response = alice_client.post(LIST, b'{"title": "x"}', content_type=content_type)
+
+    assert_error(response, 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert not Task.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json", "Application/JSON", "application/json;charset=UTF-8", 'application/json; charset="utf-8"'],
+)
+def test_json_media_types_are_read(content_type: str, alice_client: ApiClient) -> None:
+    response = alice_client.post(LIST, b'{"title": "x"}', content_type=content_type)
+
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["text/html", "application/xml", "application/json;q=0", "garbage", "/", "a/b/c", ";"],
+)
+def test_other_answers_are_not_acceptable(accept: str, alice_client: ApiClient) -> None:
+    response = alice_client.get(LIST, accept=accept)
+
+    assert_error(response, 406, "NOT_ACCEPTABLE")
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["*/*", "application/*", "application/json", "text/html, */*;q=0.1", "application/json; q=0.5", "application/json; charset=utf-8", ""],
+)
+def test_json_is_acceptable(accept: str, alice_client: ApiClient) -> None:
+    assert alice_client.get(LIST, accept=accept).status_code == 200
+
+
+@pytest.mark.parametrize("size", [256 * 1024 + 1, 3 * 1024 * 1024], ids=["one too many", "3 MB"])
+def test_large_bodies_are_refused(size: int, alice_client: ApiClient) -> None:
+    body = json.dumps({"title": "x", "description": ""}).encode().ljust(size)
+
+    assert_error(alice_client.post(LIST, body), 413, "PAYLOAD_TOO_LARGE")
+    assert not Task.objects.exists()
+
+
+def test_body_of_256_kib_is_read(alice_client: ApiClient) -> None:
+    body = json.dumps({"title": "x"}).encode().ljust(256 * 1024)
+
+    assert alice_client.post(LIST, body).status_code == 201
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "1e3", "9" * 400])
+def test_nonsensical_content_length_is_refused(length: str, alice_client: ApiClient) -> None:
+    response = alice_client.generic(
+        "POST", LIST, b"{}", content_type="application/json", CONTENT_LENGTH=length,
+        headers={"authorization": f"Bearer {alice_client.access}"},
+    )
+
+    assert 400 <= response.status_code < 500
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "a b", "x" * 300, "[::1", "", "\x00"])
+def test_unknown_host_is_refused(host: str, client: ApiClient) -> None:
+    """[B3]"""
+    details = assert_error(client.get(LIST, host=host), 400, "VALIDATION_ERROR")
+
+    assert details.keys() == {"Host"}

@@ -1,0 +1,312 @@
+"""Nobody reads or changes what isn't theirs: every route and method of the URL configuration.
+
+A route without a row in ROUTES fails `test_routes_all_stand_in_the_table`.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from accounts.models import User
+from tasks.models import Task
+from tests.client import ApiClient, assert_error
+from tests.conftest import begin_session
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route, and who gets in. `owned`: below a person's path; `public`: needs no token."""
+
+    path: str
+    kind: str  # "owned", "token", "public", "page"
+    methods: tuple[str, ...]
+    body: Any = None
+
+
+TASK_ROUTES = [
+    Route("{owner}/tasks", "owned", ("GET", "HEAD", "POST"), {"title": "Mine"}),
+    Route(
+        "{owner}/tasks/{task}",
+        "owned",
+        ("GET", "HEAD", "PUT", "PATCH", "DELETE"),
+        {"title": "Mine"},
+    ),
+    Route("{owner}/tasks/{task}/complete", "owned", ("PATCH",), {}),
+]
+
+ROUTES: dict[str, Route] = {
+    r"^\Z": Route("/", "page", ("GET", "HEAD")),
+    r"^livez/?\Z": Route("/livez", "page", ("GET", "HEAD")),
+    r"^readyz/?\Z": Route("/readyz", "page", ("GET", "HEAD")),
+    r"^api/schema/?\Z": Route("/api/schema", "page", ("GET", "HEAD")),
+    r"^api/docs/?\Z": Route("/api/docs", "page", ("GET", "HEAD")),
+    r"^api/redoc/?\Z": Route("/api/redoc", "page", ("GET", "HEAD")),
+    r"api/auth/^register/?\Z": Route("/api/auth/register", "public", ("POST",)),
+    r"api/auth/^token/?\Z": Route("/api/auth/token", "public", ("POST",)),
+    r"api/auth/^token/refresh/?\Z": Route("/api/auth/token/refresh", "public", ("POST",)),
+    r"api/auth/^logout/?\Z": Route("/api/auth/logout", "public", ("POST",)),
+    r"api/auth/^me/?\Z": Route("/api/auth/me", "token", ("GET", "HEAD", "PATCH", "DELETE"), {}),
+    r"api/auth/^password/?\Z": Route("/api/auth/password", "token", ("POST",), {}),
+    **{
+        f"{prefix}/{pattern}": Route(
+            f"/{prefix}/{route.path}", route.kind, route.methods, route.body
+        )
+        for prefix in ("api", "users")
+        for pattern, route in zip(
+            (
+                r"^(?P<user_id>[^/]+)/tasks/?\Z",
+                r"^(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/?\Z",
+                r"^(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/complete/?\Z",
+            ),
+            TASK_ROUTES,
+            strict=True,
+        )
+    },
+    r"^admin\Z": Route("/admin", "page", ("GET", "HEAD")),
+    r"": Route("/no/such/route", "page", ()),
+}
+
+OWNED = [
+    pytest.param(route, method, id=f"{method} {route.path}")
+    for route in ROUTES.values()
+    if route.kind == "owned"
+    for method in route.methods
+]
+NEEDS_TOKEN = [
+    pytest.param(route, method, id=f"{method} {route.path}")
+    for route in ROUTES.values()
+    if route.kind in ("owned", "token")
+    for method in route.methods
+]
+REFUSED_METHODS = [
+    pytest.param(route, method, id=f"{method} {route.path}")
+    for route in ROUTES.values()
+    if route.kind in ("owned", "token", "public")
+    for method in METHODS
+    if method not in route.methods
+]
+
+
+def _patterns(resolver: URLResolver, prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for entry in resolver.url_patterns:
+        text = prefix + str(entry.pattern)
+        if isinstance(entry, URLPattern):
+            found.append(text)
+        elif text != "admin/":  # Django admin has its own tests
+            found.extend(_patterns(entry, text))
+    return found
+
+
+def _send(client: ApiClient, route: Route, method: str, *, owner: object, task: object) -> Any:
+    path = route.path.format(owner=owner, task=task)
+    if method in ("POST", "PUT", "PATCH", "DELETE") and route.body is not None:
+        if not (method == "DELETE" and route.kind == "owned"):
+            return client.call(method, path, route.body)
+    return client.call(method, path)
+
+
+def _rows() -> list[dict[str, Any]]:
+    return list(Task.objects.order_by("id").values())
+
+
+def test_routes_all_stand_in_the_table() -> None:
+    assert sorted(_patterns(get_resolver())) == sorted(ROUTES)
+
+
+@pytest.mark.parametrize(("route", "method"), OWNED)
+def test_owner_is_let_in(
+    route: Route, method: str, alice: User, alice_client: ApiClient, task: Task
+) -> None:
+    response = _send(alice_client, route, method, owner=alice.pk, task=task.pk)
+
+    assert response.status_code in (200, 201, 204), response.content
+
+
+@pytest.mark.parametrize(("route", "method"), NEEDS_TOKEN)
+def test_no_token_is_refused(
+    route: Route, method: str, alice: User, client: ApiClient, task: Task
+) -> None:
+    before = _rows()
+
+    response = _send(client, route, method, owner=alice.pk, task=task.pk)
+
+    if method == "HEAD":
+        assert response.status_code == 401
+    else:
+        assert_error(response, 401, "NOT_AUTHENTICATED")
+    assert response["WWW-Authenticate"] == 'Bearer realm="api"'
+    assert _rows() == before
+
+
+@pytest.mark.parametrize(("route", "method"), NEEDS_TOKEN)
+def test_bad_token_is_refused(
+    route: Route, method: str, alice: User, alice_client: ApiClient, task: Task
+) -> None:
+    assert alice_client.access is not None
+    head, payload, signature = alice_client.access.split(".")
+    forger = ApiClient(f"{head}.{payload}.{signature[::-1]}")
+    before = _rows()
+
+    response = _send(forger, route, method, owner=alice.pk, task=task.pk)
+
+    if method == "HEAD":
+        assert response.status_code == 401
+    else:
+        assert_error(response, 401, "TOKEN_INVALID")
+    assert 'error="invalid_token"' in response["WWW-Authenticate"]
+    assert _rows() == before
+
+
+@pytest.mark.parametrize("intruder", ["bob", "olga"])
+@pytest.mark.parametrize(("route", "method"), OWNED)
+def test_another_persons_token_is_refused_on_the_owners_path(
+    route: Route,
+    method: str,
+    intruder: str,
+    alice: User,
+    task: Task,
+    request: pytest.FixtureRequest,
+) -> None:
+    """[R1] Operators have no special access to the API either."""
+    client: ApiClient = request.getfixturevalue(f"{intruder}_client")
+    before = _rows()
+
+    response = _send(client, route, method, owner=alice.pk, task=task.pk)
+
+    if method == "HEAD":
+        assert response.status_code == 403
+    else:
+        assert_error(response, 403, "PERMISSION_DENIED")
+    assert _rows() == before
+
+
+@pytest.mark.parametrize("intruder", ["bob", "olga"])
+@pytest.mark.parametrize("own_path", ["me", "id"])
+@pytest.mark.parametrize(("route", "method"), [row for row in OWNED if "{task}" in str(row.id)])
+def test_another_persons_task_is_absent_below_ones_own_path(
+    route: Route,
+    method: str,
+    own_path: str,
+    intruder: str,
+    task: Task,
+    request: pytest.FixtureRequest,
+) -> None:
+    user: User = request.getfixturevalue(intruder)
+    client: ApiClient = request.getfixturevalue(f"{intruder}_client")
+    before = _rows()
+
+    response = _send(
+        client, route, method, owner="me" if own_path == "me" else user.pk, task=task.pk
+    )
+
+    if method == "HEAD":
+        assert response.status_code == 404
+    else:
+        assert_error(response, 404, "NOT_FOUND")
+    assert _rows() == before
+
+
+@pytest.mark.parametrize(
+    "path_owner",
+    [
+        pytest.param("0198f000-0000-7000-8000-000000000000", id="unknown"),
+        pytest.param("not-a-uuid", id="malformed"),
+        pytest.param("ME", id="me in capitals"),
+        pytest.param("{upper}", id="own id in capitals"),
+        pytest.param("{hex}", id="own id without dashes"),
+        pytest.param("%20me", id="white space"),
+        pytest.param("me%00", id="NUL"),
+    ],
+)
+def test_owner_of_the_path_has_one_spelling(
+    path_owner: str, alice: User, alice_client: ApiClient
+) -> None:
+    """[R1] Another's, unknown or malformed: all alike."""
+    path_owner = path_owner.format(upper=str(alice.pk).upper(), hex=alice.pk.hex)
+
+    response = alice_client.get(f"/api/{path_owner}/tasks")
+
+    assert_error(response, 403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize(
+    "task_id",
+    [
+        pytest.param("{bobs}", id="someone else's"),
+        pytest.param("0198f000-0000-7000-8000-000000000000", id="absent"),
+        pytest.param("17", id="malformed"),
+        pytest.param("{upper}", id="own in capitals"),
+        pytest.param("{hex}", id="own without dashes"),
+        pytest.param("%7B{own}%7D", id="own in braces"),
+        pytest.param("{own}%0A", id="own with a line feed"),
+        pytest.param("%00", id="NUL"),
+    ],
+)
+def test_missing_tasks_are_answered_alike(
+    task_id: str, bob: User, task: Task, alice_client: ApiClient
+) -> None:
+    bobs = Task.objects.add(bob.pk, title="Bob's")
+    task_id = task_id.format(
+        bobs=bobs.pk, own=task.pk, upper=str(task.pk).upper(), hex=task.pk.hex
+    )
+    reference = alice_client.get(f"/api/me/tasks/{UUID(int=0)}", x_request_id="same")
+
+    response = alice_client.get(f"/api/me/tasks/{task_id}", x_request_id="same")
+
+    assert_error(response, 404, "NOT_FOUND")
+    assert response.content == reference.content
+
+
+def test_lists_hold_ones_own_tasks_only(
+    alice: User, bob: User, alice_client: ApiClient, bob_client: ApiClient, task: Task
+) -> None:
+    Task.objects.add(bob.pk, title="Bob's")
+
+    response = alice_client.get("/api/me/tasks", query={"total": "true"})
+
+    body = json.loads(response.content)
+    assert [row["id"] for row in body["data"]] == [str(task.pk)]
+    assert body["meta"]["total"] == 1
+
+
+def test_owner_in_a_body_is_ignored(alice: User, bob: User, alice_client: ApiClient) -> None:
+    """[T1] `user_id` is read-only: accepted, without effect."""
+    response = alice_client.post("/api/me/tasks", {"title": "Mine", "user_id": str(bob.pk)})
+
+    assert json.loads(response.content)["data"]["user_id"] == str(alice.pk)
+    assert not Task.objects.filter(user=bob).exists()
+
+
+@pytest.mark.parametrize(("route", "method"), REFUSED_METHODS)
+def test_other_methods_are_refused(
+    route: Route, method: str, alice: User, alice_client: ApiClient, task: Task
+) -> None:
+    response = _send(alice_client, route, method, owner="me", task=task.pk)
+
+    assert response.status_code == 405
+    allowed = {name.strip() for name in response["Allow"].split(",")}
+    assert allowed == set(route.methods)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROUTES.values() if row.kind == "public"], ids=lambda row: row.path
+)
+@pytest.mark.parametrize("header", ["Bearer nonsense", "Basic eDp5", "Bearer"])
+def test_public_routes_ignore_a_token(row: Route, header: str, client: ApiClient) -> None:
+    response = client.post(row.path, {}, authorization=header)
+
+    assert_error(response, 400, "VALIDATION_ERROR")
+
+
+def test_deleted_persons_tokens_are_dead(alice: User, alice_client: ApiClient) -> None:
+    spare = ApiClient(begin_session(alice).access)
+    alice.delete()
+
+    assert_error(spare.get("/api/me/tasks"), 401, "TOKEN_INVALID")
