@@ -72,7 +72,7 @@ def read_refresh(raw: str) -> Claims:
 
 
 # RecursionError: PyJWT parses the header, before it checks the signature, however deep it is.
-_FAULTS = (TokenError, KeyError, TypeError, ValueError, RecursionError)
+_FAULTS = (TokenError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 
 
 def _issue(token: Token, claims: Claims, session_ends_at: datetime) -> Token:
@@ -89,7 +89,7 @@ def _claims(token: Token) -> Claims:
     payload: dict[str, Any] = token.payload
     signed_in_at = payload.get("auth_time", payload["iat"])
     return Claims(
-        user_id=UUID(payload["sub"]),
-        session_id=UUID(payload["sid"]),
+        user_id=UUID(str(payload["sub"])),
+        session_id=UUID(str(payload["sid"])),
         signed_in_at=datetime.fromtimestamp(signed_in_at, UTC),
     )

@@ -4,9 +4,10 @@
     ├── ValidationError      400 VALIDATION_ERROR     a field or query parameter is wrong
     ├── ParseError           400 PARSE_ERROR          the body is not a JSON object
     ├── NotAuthenticated     401 NOT_AUTHENTICATED    no credentials
-    ├── TokenExpired         401 TOKEN_EXPIRED        an access token past its time
-    ├── TokenInvalid         401 TOKEN_INVALID        any other fault of a token
-    ├── InvalidCredentials   401 INVALID_CREDENTIALS  wrong e-mail or password
+    ├── Unauthorized
+    │   ├── TokenExpired       401 TOKEN_EXPIRED        an access token past its time
+    │   ├── TokenInvalid       401 TOKEN_INVALID        any other fault of a token
+    │   └── InvalidCredentials 401 INVALID_CREDENTIALS  wrong e-mail or password
     ├── PermissionDenied     403 PERMISSION_DENIED    not the caller's path
     ├── NotFound             404 NOT_FOUND
     ├── MethodNotAllowed     405 METHOD_NOT_ALLOWED
@@ -51,21 +52,27 @@ RETRY_AFTER_SECONDS = 2
 _TRANSIENT_INTERNAL_SQLSTATES = frozenset({"25006", "25P03"})
 
 
-class TokenInvalid(exceptions.AuthenticationFailed):
+class Unauthorized(exceptions.APIException):
+    """401. Not REST framework's AuthenticationFailed, which it answers with 403 on public routes."""
+
+    status_code = status.HTTP_401_UNAUTHORIZED
+
+
+class TokenInvalid(Unauthorized):
     """A token that is not, or no longer, good for this."""
 
     default_code = "TOKEN_INVALID"
     default_detail = "The token is not valid. Sign in again."
 
 
-class TokenExpired(exceptions.AuthenticationFailed):
+class TokenExpired(Unauthorized):
     """An access token past its time."""
 
     default_code = "TOKEN_EXPIRED"
     default_detail = "The access token has expired. Use the refresh token to get a new one."
 
 
-class InvalidCredentials(exceptions.AuthenticationFailed):
+class InvalidCredentials(Unauthorized):
     """Unknown address, wrong password and inactive account alike."""
 
     default_code = "INVALID_CREDENTIALS"

@@ -1,0 +1,280 @@
+"""The routes' spellings, methods and headers, the health of the process, and the access log."""
+
+import json
+import logging
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+
+from accounts.models import User
+from tasks.models import Task
+from tests.client import ApiClient, assert_error, data_of
+from tests.conftest import PASSWORD
+from todo_project import health
+
+
+@pytest.mark.parametrize("prefix", ["/api/me", "/api/{id}", "/users/me", "/users/{id}"])
+@pytest.mark.parametrize("slash", ["", "/"], ids=["no slash", "slash"])
+def test_both_prefixes_and_slashes_answer_the_same(
+    prefix: str, slash: str, alice: User, alice_client: ApiClient, task: Task
+) -> None:
+    """[R1] [R2] [R3] No redirect."""
+    base = prefix.format(id=alice.pk) + "/tasks"
+
+    assert len(data_of(alice_client.get(base + slash))) == 1
+    created = alice_client.post(base + slash, {"title": "x"})
+    assert created["Location"].startswith(f"/api/{alice.pk}/tasks/")
+    one = f"{base}/{task.pk}"
+    assert data_of(alice_client.get(one + slash))["id"] == str(task.pk)
+    assert data_of(alice_client.put(one + slash, {"title": "y"}))["title"] == "y"
+    assert data_of(alice_client.patch(one + slash, {"title": "z"}))["title"] == "z"
+    assert data_of(alice_client.patch(f"{one}/complete{slash}"))["is_completed"] is True
+    assert alice_client.delete(one + slash).status_code == 204
+
+
+@pytest.mark.parametrize("slash", ["", "/"], ids=["no slash", "slash"])
+def test_auth_routes_answer_with_and_without_slash(
+    slash: str, alice: User, client: ApiClient, alice_client: ApiClient
+) -> None:
+    """[R3]"""
+    credentials = {"email": "ada@example.com", "password": PASSWORD}
+    assert client.post(f"/api/auth/register{slash}", credentials).status_code == 201
+    pair = data_of(client.post(f"/api/auth/token{slash}", credentials))
+    pair = data_of(client.post(f"/api/auth/token/refresh{slash}", {"refresh": pair["refresh"]}))
+    logout = client.post(f"/api/auth/logout{slash}", {"refresh": pair["refresh"]})
+    assert logout.status_code == 204
+    assert alice_client.get(f"/api/auth/me{slash}").status_code == 200
+    assert_error(alice_client.post(f"/api/auth/password{slash}", {}), 400, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize("path", ["/api/me/tasks", "/api/me/tasks/{id}", "/api/auth/me", "/livez"])
+def test_head_answers_as_get(path: str, alice_client: ApiClient, task: Task) -> None:
+    path = path.format(id=task.pk)
+    got = alice_client.get(path, x_request_id="same")
+
+    response = alice_client.call("HEAD", path, x_request_id="same")
+
+    assert response.status_code == 200
+    assert response.content == b""
+    assert dict(response.headers) == dict(got.headers)
+
+
+def test_options_is_for_preflight(alice_client: ApiClient) -> None:
+    assert_error(alice_client.call("OPTIONS", "/api/me/tasks"), 405, "METHOD_NOT_ALLOWED")
+
+
+def test_root_sends_a_browser_to_the_docs(client: ApiClient) -> None:
+    response = client.get("/", accept="text/html")
+
+    assert (response.status_code, response["Location"]) == (302, "/api/docs")
+
+
+@pytest.mark.parametrize("host", ["localhost", "10.0.0.7:8000", "no such host", ""])
+def test_livez_needs_neither_host_nor_database(
+    host: str, client: ApiClient, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(0):
+        response = client.get("/livez", host=host)
+
+    assert data_of(response) == {"status": "ok"}
+
+
+def test_readyz(client: ApiClient, settings: Any) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+
+    assert data_of(client.get("/readyz", host="10.0.0.7")) == {"status": "ok"}
+
+
+def test_readyz_misses_migrations(client: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_applied", False)
+    MigrationRecorder(connection).record_unapplied("tasks", "0002_task_user_cascade")
+
+    response = client.get("/readyz")
+
+    assert_error(response, 503, "SERVICE_UNAVAILABLE")
+    assert "Retry-After" in response
+
+
+def test_readyz_fails_while_draining(
+    client: ApiClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    drain_file = tmp_path / "drain"
+    monkeypatch.setenv(health.DRAIN_FILE_VARIABLE, str(drain_file))
+    assert client.get("/readyz").status_code == 200
+
+    drain_file.touch()
+
+    assert_error(client.get("/readyz"), 503, "SERVICE_UNAVAILABLE")
+    assert client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize("sent", ["a", "A.b_c-9", "x" * 64])
+def test_request_id_is_the_callers(sent: str, client: ApiClient) -> None:
+    """[H1]"""
+    response = client.get("/livez", x_request_id=sent)
+
+    assert response["X-Request-ID"] == sent
+    assert json.loads(response.content)["meta"]["request_id"] == sent
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 65, "a b", "é", "a\nb", "<script>", "a,b"])
+def test_request_id_is_made_where_the_callers_is_unfit(sent: str, client: ApiClient) -> None:
+    """[H1]"""
+    response = client.get("/livez", x_request_id=sent)
+
+    assert UUID(response["X-Request-ID"])
+    assert response["X-Request-ID"] != client.get("/livez")["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/me/tasks", 200),
+        ("/api/me/tasks/x", 404),
+        ("/api/x/tasks", 403),
+        ("/api/me/tasks?x=1", 400),
+        ("/nope", 404),
+        ("/livez", 200),
+        ("/api/docs", 200),
+        ("/", 302),
+    ],
+)
+def test_headers_of_every_answer(path: str, status: int, alice_client: ApiClient) -> None:
+    """[H1]"""
+    response = alice_client.get(path)
+
+    assert response.status_code == status
+    assert response["X-Request-ID"]
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Referrer-Policy"] == "same-origin"
+    assert response["Cache-Control"] == "private, no-cache"
+    assert "Strict-Transport-Security" not in response
+    assert "Set-Cookie" not in response
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/auth/me"),
+        ("POST", "/api/auth/token"),
+        ("POST", "/api/auth/register"),
+        ("DELETE", "/api/auth/token"),
+        ("GET", "/api/auth/nope"),
+    ],
+)
+def test_auth_answers_are_never_stored(method: str, path: str, alice_client: ApiClient) -> None:
+    assert alice_client.call(method, path)["Cache-Control"] == "no-store"
+
+
+def test_tls_is_asked_for_and_kept(settings: Any, client: ApiClient) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    settings.SECURE_HSTS_SECONDS = 3600
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+    plain = client.get("/api/me/tasks")
+    secure = client.get("/api/me/tasks", x_forwarded_proto="https")
+
+    assert (plain.status_code, plain["Location"]) == (301, "https://testserver/api/me/tasks")
+    assert secure.status_code == 401
+    assert secure["Strict-Transport-Security"] == "max-age=3600"
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"), [("https://app.example.com", True), ("https://evil.example", False)]
+)
+def test_cors_is_an_allow_list(
+    origin: str, allowed: bool, settings: Any, alice_client: ApiClient
+) -> None:
+    settings.CORS_ALLOWED_ORIGINS = ["https://app.example.com"]
+
+    preflight = alice_client.call(
+        "OPTIONS",
+        "/api/me/tasks",
+        origin=origin,
+        access_control_request_method="PATCH",
+        access_control_request_headers="authorization, content-type",
+    )
+    response = alice_client.get("/api/me/tasks", origin=origin)
+
+    assert preflight.status_code == 200
+    assert preflight.content == b""
+    for answer in (preflight, response):
+        assert answer.get("Access-Control-Allow-Origin") == (origin if allowed else None)
+    if allowed:
+        assert "PATCH" in preflight["Access-Control-Allow-Methods"]
+        assert "authorization" in preflight["Access-Control-Allow-Headers"]
+        assert response["Access-Control-Expose-Headers"].split(", ") == [
+            "X-Request-ID",
+            "Location",
+            "Link",
+            "Retry-After",
+            "RateLimit-Limit",
+            "RateLimit-Remaining",
+            "RateLimit-Reset",
+        ]
+    assert "Access-Control-Allow-Credentials" not in response
+
+
+@pytest.fixture
+def access_lines(caplog: pytest.LogCaptureFixture) -> Any:
+    caplog.set_level(logging.INFO, logger="todo.access")
+    return lambda: [record for record in caplog.records if record.name == "todo.access"]
+
+
+def test_access_log_has_a_line_for_each_request(
+    alice: User, alice_client: ApiClient, client: ApiClient, task: Task, access_lines: Any
+) -> None:
+    responses = [
+        alice_client.get(f"/users/{alice.pk}/tasks/{task.pk}/?x=1", x_request_id="id-1"),
+        client.get("/api/me/tasks"),
+        client.get("/nope"),
+        client.get("/api/me/tasks", host="evil.example"),
+    ]
+
+    lines = access_lines()
+    assert [line.status for line in lines] == [400, 401, 404, 400]
+    assert [line.request_id for line in lines] == [r["X-Request-ID"] for r in responses]
+    assert [line.route for line in lines] == [
+        "/users/<user_id>/tasks/<task_id>",
+        "/api/<user_id>/tasks",
+        None,
+        None,
+    ]
+    assert [line.user_id for line in lines] == [str(alice.pk), None, None, None]
+    assert all(line.method == "GET" and line.duration_ms > 0 for line in lines)
+
+
+def test_access_log_is_json_and_tells_no_secrets(
+    alice: User, client: ApiClient, access_lines: Any
+) -> None:
+    credentials = {"email": alice.email, "password": PASSWORD}
+    pair = data_of(client.post("/api/auth/token", credentials))
+    ApiClient(pair["access"]).get("/api/me/tasks", query={"search": "diagnosis"})
+    client.post("/api/auth/token/refresh", {"refresh": pair["refresh"]})
+
+    json_handler = next(
+        handler
+        for handler in logging.getLogger().handlers
+        if type(handler.formatter).__name__ == "JsonFormatter"
+    )
+    written = [json_handler.format(line) for line in access_lines()]
+
+    assert [json.loads(line).keys() for line in written] == [
+        {
+            "time",
+            "level",
+            "logger",
+            "message",
+            "request_id",
+            "method",
+            "route",
+            "status",
+            "duration_ms",
+            "user_id",
+        }
+    ] * 3
+    for secret in (PASSWORD, pair["access"], pair["refresh"], "diagnosis", alice.email):
+        assert secret not in "".join(written)

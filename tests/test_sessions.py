@@ -1,0 +1,353 @@
+"""Tokens and the sessions behind them."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.db.models.functions import Now
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from accounts.models import Session, User, hash_token
+from tests.client import ApiClient, assert_error, data_of
+from tests.conftest import PASSWORD, begin_session
+
+ME = "/api/auth/me"
+REFRESH = "/api/auth/token/refresh"
+LOGOUT = "/api/auth/logout"
+
+
+def _payload(token: str) -> dict[str, Any]:
+    payload: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return payload
+
+
+def _signed(payload: dict[str, Any], key: str = settings.JWT_SIGNING_KEY, **kwargs: Any) -> str:
+    return jwt.encode(payload, key, **{"algorithm": "HS256", **kwargs})
+
+
+def test_claims(alice: User) -> None:
+    """[S1]"""
+    pair = begin_session(alice)
+
+    access, refresh = _payload(pair.access), _payload(pair.refresh)
+
+    assert access.keys() == {"sub", "sid", "jti", "iss", "aud", "iat", "exp", "token_type"}
+    assert (access["sub"], access["token_type"]) == (str(alice.pk), "access")
+    assert access["sid"] == refresh["sid"] == str(Session.objects.get().pk)
+    assert access["exp"] - access["iat"] == 15 * 60
+    assert refresh["exp"] - refresh["iat"] == 14 * 24 * 3600
+    assert jwt.get_unverified_header(pair.access)["alg"] == "HS256"
+    assert settings.JWT_SIGNING_KEY != settings.SECRET_KEY
+
+
+def test_only_hashes_of_refresh_tokens_are_kept(alice: User, client: ApiClient) -> None:
+    """[S1]"""
+    pair = begin_session(alice)
+    client.post(REFRESH, {"refresh": pair.refresh})
+
+    stored = str(list(Session.objects.values()))
+
+    assert hash_token(pair.refresh) in stored
+    assert pair.refresh not in stored
+    assert pair.refresh.rsplit(".")[-1] not in stored
+
+
+def test_refresh_answers_a_new_pair(alice: User, client: ApiClient) -> None:
+    """[S1] [S2] The old refresh token is spent; the old access token lives on."""
+    pair = begin_session(alice)
+
+    fresh = data_of(client.post(REFRESH, {"refresh": pair.refresh}))
+
+    assert fresh["expires_in"] == 900
+    assert fresh["refresh"] != pair.refresh
+    assert ApiClient(fresh["access"]).get(ME).status_code == 200
+    assert ApiClient(pair.access).get(ME).status_code == 200
+    assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
+
+
+def test_refresh_costs_one_query(
+    alice: User, client: ApiClient, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """[S2] A single conditional UPDATE."""
+    pair = begin_session(alice)
+
+    with django_assert_num_queries(1):
+        data_of(client.post(REFRESH, {"refresh": pair.refresh}))
+
+
+def test_tokens_never_outlive_ninety_days_from_the_sign_in(alice: User, client: ApiClient) -> None:
+    """[S1]"""
+    pair = begin_session(alice)
+    long_ago = int((timezone.now() - timedelta(days=90) + timedelta(minutes=5)).timestamp())
+    old = _signed({**_payload(pair.refresh), "auth_time": long_ago})
+    Session.objects.update(refresh_hash=hash_token(old))
+
+    fresh = data_of(client.post(REFRESH, {"refresh": old}))
+
+    assert 0 < fresh["expires_in"] <= 300
+    assert _payload(fresh["refresh"])["exp"] == long_ago + 90 * 24 * 3600
+    assert _payload(fresh["access"])["exp"] == long_ago + 90 * 24 * 3600
+    assert Session.objects.get().expires_at <= timezone.now() + timedelta(minutes=5)
+
+
+def test_expired_session_is_over(alice: User, alice_client: ApiClient) -> None:
+    """[S1]"""
+    Session.objects.update(expires_at=timezone.now())
+
+    assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
+
+
+def test_predecessor_is_forgiven_for_ten_seconds(alice: User, client: ApiClient) -> None:
+    """[S2] Two tabs: the second is refused, and the session lives."""
+    pair = begin_session(alice)
+    fresh = data_of(client.post(REFRESH, {"refresh": pair.refresh}))
+    Session.objects.update(rotated_at=Now() - timedelta(seconds=9))
+
+    assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
+
+    assert data_of(client.post(REFRESH, {"refresh": fresh["refresh"]}))
+
+
+def test_predecessor_ends_the_session_later(alice: User, client: ApiClient) -> None:
+    """[S2]"""
+    pair = begin_session(alice)
+    fresh = data_of(client.post(REFRESH, {"refresh": pair.refresh}))
+    Session.objects.update(rotated_at=Now() - timedelta(seconds=11))
+
+    assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
+
+    assert_error(client.post(REFRESH, {"refresh": fresh["refresh"]}), 401, "TOKEN_INVALID")
+    assert_error(ApiClient(fresh["access"]).get(ME), 401, "TOKEN_INVALID")
+
+
+def test_older_token_ends_the_session_at_once(alice: User, client: ApiClient) -> None:
+    """[S2]"""
+    pair = begin_session(alice)
+    second = data_of(client.post(REFRESH, {"refresh": pair.refresh}))
+    third = data_of(client.post(REFRESH, {"refresh": second["refresh"]}))
+
+    assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
+
+    assert_error(ApiClient(third["access"]).get(ME), 401, "TOKEN_INVALID")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("turn", range(3))
+def test_one_of_twenty_simultaneous_refreshes_wins(turn: int, alice: User) -> None:
+    """[S2] Twenty threads with connections of their own; the session survives."""
+    pair = begin_session(alice)
+    barrier = threading.Barrier(20)
+    answers: list[tuple[int, bytes]] = []
+
+    def refresh() -> None:
+        client = ApiClient()
+        connection.ensure_connection()
+        barrier.wait(timeout=30)
+        response = client.post(REFRESH, {"refresh": pair.refresh})
+        answers.append((response.status_code, response.content))
+        connection.close()
+
+    threads = [threading.Thread(target=refresh) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+
+    assert sorted(status for status, _ in answers) == [200] + [401] * 19
+    assert ApiClient(pair.access).get(ME).status_code == 200
+
+
+def test_logout_takes_effect_at_once_and_can_be_repeated(alice: User, client: ApiClient) -> None:
+    """[S3] No access token is needed; other sessions live."""
+    here, elsewhere = begin_session(alice), begin_session(alice)
+
+    for _ in range(2):
+        response = client.post(LOGOUT, {"refresh": here.refresh})
+        assert (response.status_code, response.content) == (204, b"")
+
+    assert_error(ApiClient(here.access).get(ME), 401, "TOKEN_INVALID")
+    assert_error(client.post(REFRESH, {"refresh": here.refresh}), 401, "TOKEN_INVALID")
+    assert ApiClient(elsewhere.access).get(ME).status_code == 200
+
+
+def test_inactive_person_cannot_refresh(alice: User, client: ApiClient) -> None:
+    """[S3]"""
+    pair = begin_session(alice)
+    User.objects.get_queryset().filter(pk=alice.pk).update(is_active=False)
+
+    assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
+
+
+def test_fifty_sessions_a_person(alice: User, bob: User, client: ApiClient) -> None:
+    """The oldest ends when one more begins; other people's are left alone."""
+    bobs = begin_session(bob)
+    pairs = [begin_session(alice) for _ in range(50)]
+
+    data_of(client.post("/api/auth/token", {"email": alice.email, "password": PASSWORD}))
+
+    assert_error(ApiClient(pairs[0].access).get(ME), 401, "TOKEN_INVALID")
+    assert ApiClient(pairs[1].access).get(ME).status_code == 200
+    assert ApiClient(bobs.access).get(ME).status_code == 200
+    assert Session.objects.filter(user=alice, ended_at=None).count() == 50
+
+
+def _forged(case: str, access: str, refresh: str) -> str:
+    payload = _payload(access)
+    now = int(timezone.now().timestamp())
+    key = settings.JWT_SIGNING_KEY
+    match case:
+        case "refresh token":
+            return refresh
+        case "expired refresh token":
+            return _signed({**_payload(refresh), "exp": now - 60})
+        case "algorithm none":
+            return jwt.encode(payload, None, algorithm="none")
+        case "algorithm HS512":
+            return _signed(payload, algorithm="HS512")
+        case "other key":
+            return _signed(payload, "k" * 50)
+        case "Django's key":
+            return _signed(payload, settings.SECRET_KEY)
+        case "foreign issuer":
+            return _signed({**payload, "iss": "someone else"})
+        case "foreign audience":
+            return _signed({**payload, "aud": "someone else"})
+        case "future iat":
+            return _signed({**payload, "iat": now + 3600, "exp": now + 7200})
+        case "other person":
+            return _signed({**payload, "sub": str(uuid4())})
+        case "other session":
+            return _signed({**payload, "sid": str(uuid4())})
+        case "malformed ids":
+            return _signed({**payload, "sub": "1", "sid": "2"})
+        case "ids of another type":
+            return _signed({**payload, "sid": ["x"]})
+        case "times of another type":
+            return _signed({**payload, "iat": "now"})
+        case "huge time":
+            return _signed({**payload, "iat": 1, "exp": 10**400})
+        case "tampered payload":
+            head, _, signature = access.split(".")
+            body = _signed({**payload, "sub": str(uuid4())}, "k" * 50).split(".")[1]
+            return f"{head}.{body}.{signature}"
+        case "cut off":
+            return access[:-5]
+        case "16 KB":
+            return access + "A" * 15_000
+        case "deep header":
+            import base64
+
+            head = base64.urlsafe_b64encode(b"[" * 9000).decode().rstrip("=")
+            return f"{head}.{access.split('.')[1]}.{access.split('.')[2]}"
+        case "not ASCII":
+            return "t\xf6ken"
+        case "two tokens":
+            return f"{access} {access}"
+        case "nothing":
+            return ""
+        case "dots":
+            return ".."
+    missing = case.removeprefix("without ")
+    return _signed({name: value for name, value in payload.items() if name != missing}, key)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "refresh token",
+        "expired refresh token",
+        "algorithm none",
+        "algorithm HS512",
+        "other key",
+        "Django's key",
+        "foreign issuer",
+        "foreign audience",
+        "future iat",
+        "other person",
+        "other session",
+        "malformed ids",
+        "ids of another type",
+        "times of another type",
+        "huge time",
+        "tampered payload",
+        "cut off",
+        "16 KB",
+        "deep header",
+        "not ASCII",
+        "two tokens",
+        "nothing",
+        "dots",
+        "without sub",
+        "without sid",
+        "without jti",
+        "without iss",
+        "without aud",
+        "without iat",
+        "without exp",
+        "without token_type",
+    ],
+)
+def test_forged_access_tokens_are_refused(case: str, alice: User) -> None:
+    """[S1]"""
+    pair = begin_session(alice)
+    client = ApiClient(_forged(case, pair.access, pair.refresh))
+
+    response = client.get(ME)
+
+    assert_error(response, 401, "TOKEN_INVALID")
+    assert response["WWW-Authenticate"].startswith('Bearer realm="api", error="invalid_token"')
+
+
+def test_expired_access_token_is_told_apart(alice: User) -> None:
+    """[S1]"""
+    payload = _payload(begin_session(alice).access)
+    past = _signed({**payload, "exp": int(timezone.now().timestamp()) - 1})
+
+    response = ApiClient(past).get(ME)
+
+    assert_error(response, 401, "TOKEN_EXPIRED")
+    assert 'error="invalid_token"' in response["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("header", ["Basic eDp5", "Token x", "", "bearer"])
+def test_other_schemes_are_no_credentials(header: str, client: ApiClient) -> None:
+    code = "TOKEN_INVALID" if header == "bearer" else "NOT_AUTHENTICATED"
+
+    assert_error(client.get(ME, authorization=header), 401, code)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer  "])
+def test_scheme_is_read_in_any_case(scheme: str, alice: User, client: ApiClient) -> None:
+    access = begin_session(alice).access
+
+    assert client.get(ME, authorization=f"{scheme} {access}").status_code == 200
+
+
+@pytest.mark.parametrize("path", [REFRESH, LOGOUT])
+@pytest.mark.parametrize(
+    "case", ["access token", "expired", "other key", "algorithm none", "nonsense", "without jti"]
+)
+def test_forged_refresh_tokens_are_refused(
+    case: str, path: str, alice: User, client: ApiClient
+) -> None:
+    """[S1]"""
+    pair = begin_session(alice)
+    payload = _payload(pair.refresh)
+    forged = {
+        "access token": pair.access,
+        "expired": _signed({**payload, "exp": int(timezone.now().timestamp()) - 1}),
+        "other key": _signed(payload, "k" * 50),
+        "algorithm none": jwt.encode(payload, None, algorithm="none"),
+        "nonsense": "nonsense",
+        "without jti": _signed({k: v for k, v in payload.items() if k != "jti"}),
+    }[case]
+
+    assert_error(client.post(path, {"refresh": forged}), 401, "TOKEN_INVALID")
+
+    assert ApiClient(pair.access).get(ME).status_code == 200
