@@ -1,0 +1,63 @@
+"""Each system check of the service fires where it should, and only there."""
+
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.checks import run_checks
+
+POOLED = {"HOST": "ep-x-pooler.eu.aws.neon.tech", "OPTIONS": {"sslmode": "verify-full"}}
+DIRECT = {"HOST": "ep-x.eu.aws.neon.tech", "OPTIONS": {"sslmode": "verify-full"}}
+SOCKET = {"HOST": "/run/postgresql", "OPTIONS": {}}
+
+
+def _ids() -> list[str]:
+    found = [str(message.id) for message in run_checks(include_deployment_checks=True)]
+    return sorted(name for name in found if name.startswith("todo."))
+
+
+@pytest.mark.parametrize(
+    ("databases", "ids"),
+    [
+        pytest.param({"default": POOLED, "direct": DIRECT}, [], id="Neon as it should be"),
+        pytest.param({"default": SOCKET, "direct": SOCKET}, [], id="Unix socket"),
+        pytest.param({"default": POOLED, "direct": POOLED}, ["todo.W001"], id="no direct one"),
+        pytest.param(
+            {"default": {**POOLED, "OPTIONS": {"sslmode": "require"}}, "direct": DIRECT},
+            ["todo.W002"],
+            id="not verified",
+        ),
+        pytest.param(
+            {"default": POOLED, "direct": {**DIRECT, "OPTIONS": {}}},
+            ["todo.W002"],
+            id="direct one not verified",
+        ),
+    ],
+)
+def test_databases(
+    databases: dict[str, Any], ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "DATABASES", databases)
+
+    assert _ids() == ids
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ids"),
+    [
+        ("ALLOWED_HOSTS", ["*"], ["todo.W003"]),
+        ("ALLOWED_HOSTS", ["api.example.com"], []),
+        ("SECURE_SSL", True, ["todo.W004"]),
+    ],
+)
+def test_web(name: str, value: Any, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, name, value)
+
+    assert _ids() == ids
+
+
+def test_trusted_proxy_ends_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "SECURE_SSL", True)
+    monkeypatch.setattr(settings, "TRUSTED_PROXIES", 1)
+
+    assert _ids() == []

@@ -1,0 +1,65 @@
+"""Warns of configuration that works and is unwise; `manage.py check --deploy` runs these.
+
+    todo.W001  migrate can't run: a pooled DATABASE_URL, and no DIRECT_DATABASE_URL
+    todo.W002  a database across the network, whose identity isn't verified
+    todo.W003  every Host is answered
+    todo.W004  redirects to TLS that no proxy can end
+
+What must not start at all is refused by settings.py.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Tags, Warning, register
+
+from .environment import is_pooled
+
+_VERIFYING_SSL_MODES = ("verify-full", "verify-ca")
+_LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
+
+
+@register(Tags.database, deploy=True)
+def check_direct_database(**kwargs: Any) -> Iterator[CheckMessage]:
+    if is_pooled(settings.DATABASES["direct"]):
+        yield Warning(
+            "DATABASE_URL is a pooled endpoint, and DIRECT_DATABASE_URL is not set.",
+            hint="migrate needs the direct endpoint: the same host without `-pooler`.",
+            id="todo.W001",
+        )
+
+
+@register(Tags.security, deploy=True)
+def check_database_identity(**kwargs: Any) -> Iterator[CheckMessage]:
+    for alias, variable in (("default", "DATABASE_URL"), ("direct", "DIRECT_DATABASE_URL")):
+        database = settings.DATABASES[alias]
+        host: str = database["HOST"]
+        is_local = host in _LOCAL_HOSTS or host.startswith("/")
+        if not is_local and database["OPTIONS"].get("sslmode") not in _VERIFYING_SSL_MODES:
+            yield Warning(
+                f"{variable} does not verify the server's certificate.",
+                hint="Add ?sslmode=verify-full&sslrootcert=<CA bundle>&channel_binding=require.",
+                id="todo.W002",
+            )
+
+
+@register(Tags.security, deploy=True)
+def check_allowed_hosts(**kwargs: Any) -> Iterator[CheckMessage]:
+    if "*" in settings.ALLOWED_HOSTS:
+        yield Warning(
+            "ALLOWED_HOSTS accepts every Host.",
+            hint="Name the hosts that clients use.",
+            id="todo.W003",
+        )
+
+
+@register(Tags.security, deploy=True)
+def check_proxies(**kwargs: Any) -> Iterator[CheckMessage]:
+    if settings.SECURE_SSL and not settings.TRUSTED_PROXIES:
+        yield Warning(
+            "SECURE_SSL is on and TRUSTED_PROXIES is 0: every request is redirected for ever, "
+            "because the server itself speaks plain HTTP.",
+            hint="Set TRUSTED_PROXIES to the number of proxies before the service, usually 1.",
+            id="todo.W004",
+        )
