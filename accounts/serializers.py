@@ -21,11 +21,11 @@ class EmailField(StringField, serializers.EmailField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=EMAIL_MAX_CHARACTERS, **kwargs)
-        self.validators.append(validate_local_part)
 
-    def run_validation(self, data: Any = serializers.empty) -> Any:
-        value = super().run_validation(data)
-        return value.lower() if isinstance(value, str) else value
+    def to_internal_value(self, data: Any) -> str:
+        email = super().to_internal_value(data)
+        validate_local_part(email)  # before lower() hides what it was
+        return email.lower()
 
 
 class PasswordField(StringField):

@@ -1,8 +1,8 @@
 """Teaches drf-spectacular the conventions: strict input, the envelope, the errors.
 
-settings.py names it; nothing imports it. Views declare an operation's id and what it answers when
-it succeeds; the rest is read from what the view runs on (`body_serializers`, `query_serializers`,
-authenticators, path), and the errors' examples and headers are made by `errors.py` itself.
+For settings.py, which names it. Views declare an operation's id and what it answers when it
+succeeds; the rest is read from what they run on (serializers of body and query, authenticators,
+path), and `errors.py` itself makes the examples and headers of the errors.
 """
 
 import json
@@ -20,18 +20,22 @@ from rest_framework import exceptions, serializers
 from uritemplate import variables
 
 from . import errors
+from .serializers import QuerySerializer
+from .views import StrictInputMixin
 
 Schema = dict[str, Any]
 
 _JSON = "application/json"
 
 
-class EnvelopeSchema(AutoSchema):  # type: ignore[misc]
+class EnvelopeSchema(AutoSchema):
     """One operation, as the conventions have it."""
 
+    view: StrictInputMixin
+
     def get_operation(self, *args: Any, **kwargs: Any) -> Schema | None:
-        operation: Schema | None = super().get_operation(*args, **kwargs)
-        if operation is not None:
+        operation = super().get_operation(*args, **kwargs)
+        if operation is not None:  # None: kept out of the document
             operation.setdefault("security", [])
         return operation
 
@@ -45,11 +49,11 @@ class EnvelopeSchema(AutoSchema):  # type: ignore[misc]
     def get_summary(self) -> str:
         return self._sentences()[0].rstrip(".")
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         return "".join(self._sentences()[1:])
 
     def _sentences(self) -> list[str]:
-        """The first sentence of the docstring, and the others where there are any."""
+        """The first sentence of the handler's docstring, and the others where there are any."""
         return re.split(r"(?<=\.)\s+", super().get_description(), maxsplit=1)
 
     # --- Requests -----------------------------------------------------------------------------
@@ -57,18 +61,29 @@ class EnvelopeSchema(AutoSchema):  # type: ignore[misc]
     def get_request_serializer(self) -> Any:
         return self.view.body_serializers.get(self.view.operation)
 
-    def get_override_parameters(self) -> list[Any]:
-        query = self.view.query_serializers.get(self.view.operation)
-        return [] if query is None else [query]
+    def _get_query_serializer(self) -> QuerySerializer:
+        return self.view.query_serializers.get(self.view.operation, QuerySerializer)()
 
-    def _resolve_path_parameters(self, variables: Iterable[str]) -> list[Schema]:
-        return [
+    def _get_parameters(self) -> list[Schema]:
+        path = [
             {"name": name, "in": "path", "required": True, **_PATH_PARAMETERS.get(name, _ID)}
-            for name in variables
+            for name in variables(self.path)
+        ]
+        query = self._get_query_serializer()
+        fields = self._map_serializer(query, "request").get("properties", {})
+        return path + [
+            {
+                "name": name,
+                "in": "query",
+                "required": query.fields[name].required,
+                "description": schema.pop("description", ""),
+                "schema": schema,
+            }
+            for name, schema in fields.items()
         ]
 
     def _get_request_body(self, direction: str = "request") -> Schema | None:
-        """drf-spectacular knows no DELETE with a body; deleting an account takes the password."""
+        """The body of any method: drf-spectacular knows none of DELETE."""
         serializer = self.get_request_serializer()
         if serializer is None:
             return None
@@ -79,42 +94,45 @@ class EnvelopeSchema(AutoSchema):  # type: ignore[misc]
             "required": is_required,
         }
 
-    def _map_serializer_field(self, field: Any, direction: str, *args: Any) -> Any:
+    def _map_serializer_field(self, field: Any, direction: Any, *args: Any) -> Any:
         schema = super()._map_serializer_field(field, direction, *args)
+        if field.field_name in _EXAMPLES:
+            schema["examples"] = [_EXAMPLES[field.field_name]]
         if isinstance(field, serializers.ChoiceField):
             del schema["x-spec-enum-id"]
-            schema["description"] = field.help_text  # without the choices, which `enum` lists
+            schema["description"] = field.help_text or ""  # `enum` lists the choices
             if list(field.choices) == ["true", "false"]:
                 del schema["enum"]
                 schema["type"] = "boolean"
-        if direction == "request" and _is_trimmed(field) and "format" not in schema:
-            schema["pattern"] = r"\S"  # blank is what has no visible character
+        elif direction == "request" and _refuses_blank(field) and "format" not in schema:
+            schema["pattern"] = r"\S"
         return schema
 
     def _postprocess_serializer_schema(
-        self, schema: Schema, serializer: Any, direction: str
+        self, schema: Schema, serializer: Any, direction: Any
     ) -> Schema:
-        """Requests refuse unknown fields and ignore read-only ones; answers have every field.
+        """Bodies refuse unknown fields and ignore read-only ones; answers have every field.
 
         Read-only fields stand under patternProperties: validators know them, and the models that
         code generators make offer nothing that has no effect.
         """
-        read_only = [name for name, field in schema["properties"].items() if "readOnly" in field]
+        fields = schema.get("properties", {})
+        read_only = [name for name in fields if "readOnly" in fields[name]]
         super()._postprocess_serializer_schema(schema, serializer, direction)
         if direction == "request":
             schema["additionalProperties"] = False
             if read_only:
                 schema["patternProperties"] = {f"^({'|'.join(read_only)})$": _READ_ONLY}
         else:
-            schema["required"] = list(schema["properties"])
-            for field in schema["properties"].values():
+            schema["required"] = list(fields)
+            for field in fields.values():
                 field.pop("readOnly", None)
         return schema
 
     # --- Answers ------------------------------------------------------------------------------
 
-    def _get_response_bodies(self, direction: str = "response") -> Schema:
-        declared = self.get_response_serializers()
+    def _get_response_bodies(self, direction: Any = "response") -> Schema:
+        declared: Any = self.get_response_serializers()
         if not isinstance(declared, dict):
             declared = {200: declared}
         successes = {str(status): self._success(status, declared[status]) for status in declared}
@@ -148,41 +166,35 @@ class EnvelopeSchema(AutoSchema):  # type: ignore[misc]
             object=item.name + suffix,
         )
         self.registry.register_on_missing(envelope)
-        return dict(envelope.ref)
+        return envelope.ref
 
     def _is_paged(self) -> bool:
-        query = self.view.query_serializers.get(self.view.operation)
-        return query is not None and "cursor" in query().fields
+        return "cursor" in self._get_query_serializer().fields
 
     def _error_statuses(self, *, is_creation: bool) -> Iterator[int]:
         yield from (400, 406, 413, 415, 500, 503)
-        if self.get_auth() or (self._reads_secrets() and not is_creation):
+        if self.get_auth() or (self._reads_credentials() and not is_creation):
             yield 401
-        names = variables(self.path)
+        names = set(variables(self.path))
         if "user_id" in names:
             yield 403
-        if set(names) - {"user_id"}:
+        if names - {"user_id"}:
             yield 404
 
-    def _reads_secrets(self) -> bool:
-        """Whether the body carries credentials, which are checked; a creation sets new ones."""
+    def _reads_credentials(self) -> bool:
         serializer = self.get_request_serializer()
-        return serializer is not None and not {"password", "refresh"}.isdisjoint(serializer().fields)
+        fields = [] if serializer is None else serializer().fields
+        return "password" in fields or "refresh" in fields
 
 
-class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[misc]
-    """Describes the project's authentication class."""
+class AccessTokenScheme(OpenApiAuthenticationExtension):
+    """Describes the project's authentication class, which it finds by name."""
 
     target_class = "accounts.authentication.SessionTokenAuthentication"
     name = "accessToken"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
-        return {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "`access` of POST /api/auth/token, or of POST /api/auth/token/refresh.",
-        }
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
 def keep_canonical_paths(endpoints: Iterable[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
@@ -193,48 +205,37 @@ def keep_canonical_paths(endpoints: Iterable[tuple[Any, ...]], **kwargs: Any) ->
 
 
 def finish_document(result: Schema, **kwargs: Any) -> Schema:
-    """Postprocessing hook: adds the components that operations share, and the examples."""
+    """Postprocessing hook: adds the components that operations share."""
     components = result["components"]
-    components["schemas"] = dict(sorted((components["schemas"] | _SCHEMAS).items()))
-    for name, example in _EXAMPLES.items():
-        components["schemas"][name]["examples"] = [example]
+    components["schemas"] = dict(sorted({**components["schemas"], **_SCHEMAS}.items()))
     components["responses"] = {
-        name: _error(description, faults) for name, description, faults in _ERRORS.values()
+        name: _error(meaning, faults) for name, meaning, faults in _ERRORS.values()
     }
     components["headers"] = _HEADERS
     return result
 
 
-def _error(description: str, faults: Iterable[exceptions.APIException]) -> Schema:
-    """The component of an error's answer, from what `errors.py` answers for each of `faults`."""
+def _error(meaning: str, faults: Iterable[exceptions.APIException]) -> Schema:
+    """What the API answers for `faults`, which have one status."""
     request = HttpRequest()
     request.request_id = _REQUEST_ID  # type: ignore[attr-defined]
     answers = [errors.error_response(request, fault) for fault in faults]
-    bodies = [json.loads(answer.content) for answer in answers]
-    codes = [body["error"]["code"] for body in bodies]
+    bodies = {body["error"]["code"]: body for body in (json.loads(a.content) for a in answers)}
+    schema = {
+        **_reference("schemas", "ErrorEnvelope"),
+        "properties": {"error": {"properties": {"code": {"enum": list(bodies)}}}},
+    }
+    examples = {code: {"value": body} for code, body in bodies.items()}
     return {
-        "description": description,
+        "description": meaning,
         "headers": _header_references(["X-Request-ID", *answers[0].headers]),
-        "content": {
-            _JSON: {
-                "schema": {
-                    **_reference("schemas", "ErrorEnvelope"),
-                    "properties": {"error": {"properties": {"code": {"enum": codes}}}},
-                },
-                "examples": {
-                    code: {"value": body} for code, body in zip(codes, bodies, strict=True)
-                },
-            }
-        },
+        "content": {_JSON: {"schema": schema, "examples": examples}},
     }
 
 
-def _is_trimmed(field: Any) -> bool:
-    return (
-        isinstance(field, serializers.CharField)
-        and field.trim_whitespace
-        and not field.allow_blank
-    )
+def _refuses_blank(field: Any) -> bool:
+    is_text = isinstance(field, serializers.CharField)
+    return is_text and field.trim_whitespace and not field.allow_blank
 
 
 def _reference(kind: str, name: str) -> Schema:
@@ -246,12 +247,14 @@ def _header_references(names: Iterable[str]) -> Schema:
 
 
 def _object(*, optional: Iterable[str] = (), **properties: Any) -> Schema:
-    """An object with these properties, all required but those in `optional`."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": properties, "required": required}
 
 
-_REQUEST_ID = "0b7a7e3e-8d0c-4d0a-9a53-1f0c2ad1b8a5"
+def _header(description: str, *, is_required: bool = True, **schema: Any) -> Schema:
+    return {"description": description, "required": is_required, "schema": schema}
+
+
 _ID: Schema = {"schema": {"type": "string", "format": "uuid"}}
 _PATH_PARAMETERS: Mapping[str, Schema] = {
     "user_id": {
@@ -260,79 +263,69 @@ _PATH_PARAMETERS: Mapping[str, Schema] = {
     }
 }
 _READ_ONLY = {"description": "Read-only: may be sent back as it was read, and has no effect."}
+_REQUEST_ID = "0b7a7e3e-8d0c-4d0a-9a53-1f0c2ad1b8a5"
+
+# By the name of the field, wherever it stands.
+_EXAMPLES: Mapping[str, str] = {
+    "email": "alice@example.com",
+    "name": "Alice",
+    "password": "correct horse battery staple",
+    "current_password": "correct horse battery staple",
+    "new_password": "battery staple correct horse",
+    "title": "Buy milk",
+    "description": "Two litres",
+}
 
 _HEADERS: Mapping[str, Schema] = {
-    "X-Request-ID": {
-        "description": "The request's own id where it sent a valid one, else a new one.",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
-    },
-    "Location": {
-        "description": "The path of what was created.",
-        "required": True,
-        "schema": {"type": "string", "format": "uri-reference"},
-    },
-    "Link": {
-        "description": 'The path of the next page, as `<path>; rel="next"`; not on the last page.',
-        "schema": {"type": "string"},
-    },
-    "WWW-Authenticate": {
-        "description": "`Bearer`, with `error` where a token was sent (RFC 6750, section 3).",
-        "required": True,
-        "schema": {"type": "string"},
-    },
-    "Retry-After": {
-        "description": "Seconds to wait before the next try.",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 1},
-    },
+    "X-Request-ID": _header(
+        "The one that the request sent, where it was valid, else a new one.",
+        type="string",
+        pattern="^[A-Za-z0-9._-]{1,64}$",
+    ),
+    "Location": _header("Path of what was created.", type="string", format="uri-reference"),
+    "Link": _header(
+        'Path of the next page: `<path>; rel="next"`.', is_required=False, type="string"
+    ),
+    "WWW-Authenticate": _header("As RFC 6750, section 3, has it.", type="string"),
+    "Retry-After": _header("Seconds to wait before the next try.", type="integer", minimum=1),
 }
 
-_REQUEST_ID_SCHEMA = {
-    "type": "string",
-    "description": "Also in the header X-Request-ID. Name it when you report a fault.",
-    "examples": [_REQUEST_ID],
-}
+_REQUEST_ID_FIELD = {"type": "string", "description": "As in X-Request-ID."}
 _SCHEMAS: Mapping[str, Schema] = {
-    "Meta": _object(request_id=_REQUEST_ID_SCHEMA),
+    "Meta": _object(request_id=_REQUEST_ID_FIELD),
     "PageMeta": _object(
-        request_id=_REQUEST_ID_SCHEMA,
-        limit={"type": "integer", "minimum": 1, "maximum": settings.PAGE_SIZE_MAX},
+        request_id=_REQUEST_ID_FIELD,
+        limit={"type": "integer"},
         next_cursor={
             "type": ["string", "null"],
-            "description": "Send it as `cursor` to get the next page. Null on the last one.",
+            "description": "The `cursor` of the next page. Null on the last one.",
         },
-        total={
-            "type": "integer",
-            "minimum": 0,
-            "description": "How many match on all pages. Only where `total=true` was asked.",
-        },
+        total={"type": "integer", "description": "On all pages, where `total=true` was asked."},
         optional=["total"],
     ),
-    "ErrorEnvelope": _object(error=_reference("schemas", "Error"), meta=_reference("schemas", "Meta")),
+    "ErrorEnvelope": _object(
+        error=_reference("schemas", "Error"), meta=_reference("schemas", "Meta")
+    ),
     "Error": _object(
-        code={"type": "string", "description": "Tell errors apart by it: it does not change."},
+        code={"type": "string", "description": "Stable. Tell errors apart by it."},
         message={"type": "string", "description": "For people. It may change."},
         details={
             "type": "object",
-            "description": "Maps each field that is wrong to its faults, and `non_field_errors` to "
-            "those of none. Empty where `code` is not VALIDATION_ERROR.",
-            "additionalProperties": {
-                "type": "array",
-                "items": _reference("schemas", "FieldError"),
-                "minItems": 1,
-            },
+            "description": "For VALIDATION_ERROR the faults of each field, and of none of them in "
+            "`non_field_errors`. Else empty.",
+            "additionalProperties": {"type": "array", "items": _reference("schemas", "FieldError")},
         },
     ),
     "FieldError": _object(code={"type": "string"}, message={"type": "string"}),
 }
 
-# By status: the component's name, when it is answered, and the errors it may be. 405 is missing,
-# because it is the answer to methods that are no operations.
+# By status: name, meaning, and the errors that it may be. 405 answers methods that no operation
+# has, so it is none of an operation's.
 _ERRORS: Mapping[int, tuple[str, str, list[exceptions.APIException]]] = {
     400: (
         "BadRequest",
-        "The body, a query parameter or the Host is wrong. What is unknown is refused, not ignored.",
+        "A field, a query parameter or the Host is wrong, or the body is not a JSON object. What "
+        "is unknown is refused, not ignored.",
         [
             exceptions.ValidationError(
                 {"limit": [exceptions.ErrorDetail("A valid integer is required.", "invalid")]}
@@ -342,7 +335,7 @@ _ERRORS: Mapping[int, tuple[str, str, list[exceptions.APIException]]] = {
     ),
     401: (
         "Unauthorized",
-        "The credentials or the token are missing, or not or no longer good.",
+        "A token or the credentials are missing, or not good, or not any more.",
         [
             exceptions.NotAuthenticated(),
             errors.TokenExpired(),
@@ -351,56 +344,18 @@ _ERRORS: Mapping[int, tuple[str, str, list[exceptions.APIException]]] = {
         ],
     ),
     403: ("Forbidden", "`user_id` is not the caller's.", [exceptions.PermissionDenied()]),
-    404: ("NotFound", "The caller has nothing with this id.", [exceptions.NotFound()]),
-    406: ("NotAcceptable", "Accept leaves JSON out.", [exceptions.NotAcceptable()]),
+    404: ("NotFound", "Nothing of the caller's has this id.", [exceptions.NotFound()]),
+    406: ("NotAcceptable", "`Accept` rules JSON out.", [exceptions.NotAcceptable()]),
     413: ("PayloadTooLarge", "The body is too large.", [errors.PayloadTooLarge()]),
     415: (
         "UnsupportedMediaType",
-        "The body is sent as something other than JSON in UTF-8.",
+        "The body is not sent as JSON in UTF-8.",
         [exceptions.UnsupportedMediaType("text/plain")],
     ),
     500: ("InternalError", "A defect of the server.", [errors.internal_error()]),
     503: (
         "ServiceUnavailable",
-        "The database is away or too slow. The same request may succeed later.",
+        "The database is away or too slow; the same request may succeed later.",
         [errors.ServiceUnavailable()],
     ),
-}
-
-_EXAMPLE_TIME = "2026-01-31T09:30:00.123456Z"
-_EXAMPLES: Mapping[str, Schema] = {
-    "RegistrationRequest": {
-        "email": "alice@example.com",
-        "password": "correct horse battery staple",
-        "name": "Alice",
-    },
-    "CredentialsRequest": {
-        "email": "alice@example.com",
-        "password": "correct horse battery staple",
-    },
-    "TokenPair": {
-        "access": "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoiYWNjZXNzIn0.c2lnbmF0dXJl",
-        "refresh": "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl",
-        "expires_in": 900,
-    },
-    "User": {
-        "id": "019c1388-5d7b-7c3e-9b0a-4c1d2e3f4a5b",
-        "email": "alice@example.com",
-        "name": "Alice",
-        "created_at": _EXAMPLE_TIME,
-    },
-    "PatchedProfileRequest": {"name": "Alice Liddell"},
-    "TaskRequest": {"title": "Buy milk", "description": "Two litres"},
-    "PatchedTaskRequest": {"title": "Buy oat milk"},
-    "PatchedCompletionRequest": {"is_completed": True},
-    "Task": {
-        "id": "019c1389-02a4-7e51-8d33-5b6c7d8e9f00",
-        "user_id": "019c1388-5d7b-7c3e-9b0a-4c1d2e3f4a5b",
-        "title": "Buy milk",
-        "description": "Two litres",
-        "is_completed": False,
-        "completed_at": None,
-        "created_at": _EXAMPLE_TIME,
-        "updated_at": _EXAMPLE_TIME,
-    },
 }
