@@ -203,6 +203,8 @@ class Session(models.Model):
         indexes: ClassVar = [
             # Serves ending a user's sessions, their limit, and the user's deletion.
             models.Index(fields=["user", "-created_at"], name="accounts_session_user_created"),
+            # Serves `manage.py purge_expired`.
+            models.Index(fields=["expires_at"], name="accounts_session_expires"),
         ]
 
     def __str__(self) -> str:

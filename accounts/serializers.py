@@ -10,7 +10,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from todo_project.api.serializers import StrictSerializer, StringField
 
-from .models import User, validate_local_part
+from .models import Session, User, validate_local_part
 
 EMAIL_MAX_CHARACTERS = 254
 NAME_MAX_CHARACTERS = 150
@@ -126,3 +126,39 @@ class PasswordChangeSerializer(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         validate_new_password("new_password", attrs["new_password"], self.context["request"].user)
         return attrs
+
+
+class PasswordResetSerializer(StrictSerializer):
+    """Whose password was forgotten."""
+
+    email = StringField(max_length=EMAIL_MAX_CHARACTERS)
+
+
+class AcceptedSerializer(StrictSerializer):
+    """What is said whether or not the address is known."""
+
+    message = serializers.CharField()
+
+
+class PasswordResetConfirmSerializer(StrictSerializer):
+    """The token of the mailed link, and the new password."""
+
+    token = StringField(max_length=256)
+    new_password = NewPasswordField()
+
+
+class SessionSerializer(StrictSerializer):
+    """Where the caller is signed in."""
+
+    id = serializers.UUIDField()
+    user_agent = serializers.CharField(help_text="As the device named itself at the sign-in.")
+    address = serializers.IPAddressField(
+        allow_null=True, help_text="From where the sign-in came; null where it can't be told."
+    )
+    created_at = serializers.DateTimeField()
+    last_used_at = serializers.DateTimeField(source="rotated_at", help_text="The last refresh.")
+    expires_at = serializers.DateTimeField()
+    is_current = serializers.SerializerMethodField(help_text="The one that makes this request.")
+
+    def get_is_current(self, session: Session) -> bool:
+        return bool(session.pk == self.context["current_session"].pk)

@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.exceptions import ErrorDetail, NotFound, ValidationError
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,20 +15,33 @@ from uuid_utils.compat import uuid7
 
 from todo_project.addresses import client_address
 from todo_project.api.errors import InvalidCredentials, TokenInvalid
-from todo_project.api.views import StrictInputMixin
+from todo_project.api.views import StrictInputMixin, is_canonical_uuid
 
-from .models import Session, User, hash_token
+from .mail import send_password_reset
+from .models import Session, SessionQuerySet, User, hash_token
 from .serializers import (
+    AcceptedSerializer,
     ConfirmationSerializer,
     CredentialsSerializer,
     PasswordChangeSerializer,
+    PasswordResetConfirmSerializer,
+    PasswordResetSerializer,
     ProfileSerializer,
     RefreshSerializer,
     RegistrationSerializer,
+    SessionSerializer,
     TokenPairSerializer,
     UserSerializer,
+    validate_new_password,
 )
-from .tokens import Claims, TokenPair, issue_pair, read_refresh
+from .throttles import (
+    RefreshThrottle,
+    RegisterThrottle,
+    ResetThrottle,
+    SignInThrottle,
+    enforce_password_tries,
+)
+from .tokens import Claims, TokenPair, issue_pair, read_refresh, user_of_reset_token
 
 USER_AGENT_MAX_CHARACTERS = 512
 
@@ -41,6 +54,7 @@ class PublicView(StrictInputMixin):
 
 
 class RegisterView(PublicView):
+    throttle_classes: ClassVar[list[Any]] = [RegisterThrottle]
     body_serializers: ClassVar = {"post": RegistrationSerializer}
 
     @extend_schema(operation_id="auth_register", responses={201: UserSerializer})
@@ -54,11 +68,13 @@ class RegisterView(PublicView):
 
 
 class TokenView(PublicView):
+    throttle_classes: ClassVar[list[Any]] = [SignInThrottle]
     body_serializers: ClassVar = {"post": CredentialsSerializer}
 
     @extend_schema(operation_id="auth_token", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
         """Sign in: begins a session, and answers its tokens."""
+        enforce_password_tries(request._request, self.body["email"])
         user = authenticate(request._request, **self.body)
         if not isinstance(user, User):
             raise InvalidCredentials()
@@ -83,6 +99,7 @@ class TokenView(PublicView):
 
 
 class RefreshView(PublicView):
+    throttle_classes: ClassVar[list[Any]] = [RefreshThrottle]
     body_serializers: ClassVar = {"post": RefreshSerializer}
 
     @extend_schema(operation_id="auth_token_refresh", responses=TokenPairSerializer)
@@ -113,6 +130,43 @@ class LogoutView(PublicView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class LogoutAllView(StrictInputMixin):
+    @extend_schema(operation_id="auth_logout_all", responses={204: None})
+    def post(self, request: Request) -> Response:
+        """End all of your sessions, this one included."""
+        request.user.sessions.end()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class SessionListView(StrictInputMixin):
+    @extend_schema(operation_id="auth_sessions_list", responses=SessionSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List where you are signed in, the newest first. At most 50, in one page."""
+        sessions = request.user.sessions.live().order_by("-created_at", "-id")
+        context = {"current_session": request.auth}
+        return Response(SessionSerializer(sessions, many=True, context=context).data)
+
+
+class SessionView(StrictInputMixin):
+    @extend_schema(operation_id="auth_sessions_end", responses={204: None})
+    def delete(self, request: Request, session_id: str) -> Response:
+        """End one of your sessions."""
+        if not self._the_session().end():
+            raise NotFound()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def require_object(self) -> None:
+        if not self._the_session().exists():
+            raise NotFound()
+
+    def _the_session(self) -> SessionQuerySet:
+        session_id = self.kwargs["session_id"]
+        if not is_canonical_uuid(session_id):
+            raise NotFound()
+        sessions: SessionQuerySet = self.request.user.sessions.live().filter(pk=session_id)
+        return sessions
+
+
 class MeView(StrictInputMixin):
     body_serializers: ClassVar = {"patch": ProfileSerializer, "delete": ConfirmationSerializer}
 
@@ -133,6 +187,7 @@ class MeView(StrictInputMixin):
     @extend_schema(operation_id="auth_me_delete", responses={204: None})
     def delete(self, request: Request) -> Response:
         """Delete your account with its tasks. This can't be undone."""
+        enforce_password_tries(request._request, request.user.email)
         with transaction.atomic():
             _confirmed_user(request, "password", self.body["password"]).delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -145,10 +200,41 @@ class PasswordView(StrictInputMixin):
     def post(self, request: Request) -> Response:
         """Change your password. Ends your other sessions."""
         session: Session = request.auth
+        enforce_password_tries(request._request, request.user.email)
         with transaction.atomic():
             user = _confirmed_user(request, "current_password", self.body["current_password"])
             user.set_password(self.body["new_password"])
             user.save(update_fields=["password"], keep_session=session.pk)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class PasswordResetView(PublicView):
+    throttle_classes: ClassVar[list[Any]] = [ResetThrottle]
+    body_serializers: ClassVar = {"post": PasswordResetSerializer}
+
+    @extend_schema(operation_id="auth_password_reset", responses={202: AcceptedSerializer})
+    def post(self, request: Request) -> Response:
+        """Ask for a link to choose a new password. Known and unknown addresses look the same."""
+        send_password_reset(self.body["email"])
+        message = "If the address belongs to an account, a link is on its way to it."
+        return Response({"message": message}, status=status.HTTP_202_ACCEPTED)
+
+
+class PasswordResetConfirmView(PublicView):
+    throttle_classes: ClassVar[list[Any]] = [ResetThrottle]
+    body_serializers: ClassVar = {"post": PasswordResetConfirmSerializer}
+
+    @extend_schema(operation_id="auth_password_reset_confirm", responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Choose a new password with the token of a mailed link. Ends all of your sessions."""
+        with transaction.atomic():
+            user = user_of_reset_token(self.body["token"])
+            if user is None:
+                fault = ErrorDetail("The link is used, too old, or was not made here.", "invalid")
+                raise ValidationError({"token": [fault]})
+            validate_new_password("new_password", self.body["new_password"], user)
+            user.set_password(self.body["new_password"])
+            user.save(update_fields=["password"])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -1,6 +1,5 @@
 """The task routes: one ViewSet, which sees nobody's tasks but the caller's."""
 
-import re
 from typing import Any, ClassVar
 
 from django.db import IntegrityError
@@ -17,14 +16,13 @@ from rest_framework.viewsets import GenericViewSet
 from todo_project.api.envelope import Page
 from todo_project.api.errors import TokenInvalid
 from todo_project.api.pagination import next_link, read_page
-from todo_project.api.views import StrictInputMixin, parse_query_string
+from todo_project.api.views import StrictInputMixin, is_canonical_uuid, parse_query_string
 
 from .filters import ORDERINGS, TaskListQuery, filter_tasks, page_binding
 from .models import Task
 from .permissions import IsPathOwner
 from .serializers import CompletionSerializer, TaskSerializer
-
-_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+from .throttles import WriteThrottle
 
 
 class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
@@ -33,6 +31,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
     queryset = Task.objects.none()  # whoever forgets get_queryset sees nothing
     serializer_class = TaskSerializer
     permission_classes: ClassVar[list[Any]] = [IsAuthenticated, IsPathOwner]
+    throttle_classes: ClassVar[list[Any]] = [WriteThrottle]
     query_serializers: ClassVar = {"list": TaskListQuery}
     body_serializers: ClassVar = {
         "create": TaskSerializer,
@@ -114,7 +113,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
     def _the_task(self) -> QuerySet[Task]:
         """The task that the path names, where it is the caller's; else nothing."""
         task_id = self.kwargs["task_id"]
-        if not _CANONICAL_UUID.fullmatch(task_id):
+        if not is_canonical_uuid(task_id):
             raise NotFound()
         return self.get_queryset().filter(pk=task_id)
 

@@ -16,6 +16,7 @@ from tasks.models import Task
 from tests.client import ApiClient, assert_error
 from tests.conftest import begin_session
 
+ABSENT = "0198f000-0000-7000-8000-000000000000"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -53,6 +54,15 @@ ROUTES: dict[str, Route] = {
     r"api/auth/^logout/?\Z": Route("/api/auth/logout", "public", ("POST",)),
     r"api/auth/^me/?\Z": Route("/api/auth/me", "token", ("GET", "HEAD", "PATCH", "DELETE"), {}),
     r"api/auth/^password/?\Z": Route("/api/auth/password", "token", ("POST",), {}),
+    r"api/auth/^password/reset/?\Z": Route("/api/auth/password/reset", "public", ("POST",)),
+    r"api/auth/^password/reset/confirm/?\Z": Route(
+        "/api/auth/password/reset/confirm", "public", ("POST",)
+    ),
+    r"api/auth/^logout-all/?\Z": Route("/api/auth/logout-all", "token", ("POST",)),
+    r"api/auth/^sessions/?\Z": Route("/api/auth/sessions", "token", ("GET", "HEAD")),
+    r"api/auth/^sessions/(?P<session_id>[^/]+)/?\Z": Route(
+        "/api/auth/sessions/{session}", "token", ("DELETE",)
+    ),
     **{
         f"{prefix}/{pattern}": Route(
             f"/{prefix}/{route.path}", route.kind, route.methods, route.body
@@ -105,7 +115,7 @@ def _patterns(resolver: URLResolver, prefix: str = "") -> list[str]:
 
 
 def _send(client: ApiClient, route: Route, method: str, *, owner: object, task: object) -> Any:
-    path = route.path.format(owner=owner, task=task)
+    path = route.path.format(owner=owner, task=task, session=ABSENT)
     if method in ("POST", "PUT", "PATCH", "DELETE") and route.body is not None:
         if not (method == "DELETE" and route.kind == "owned"):
             return client.call(method, path, route.body)

@@ -71,13 +71,13 @@ def test_refresh_answers_a_new_pair(alice: User, client: ApiClient) -> None:
     assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
 
 
-def test_refresh_costs_one_query(
+def test_refresh_costs_one_query_and_the_limits(
     alice: User, client: ApiClient, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     """[S2] A single conditional UPDATE."""
     pair = begin_session(alice)
 
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(1 + 1):
         data_of(client.post(REFRESH, {"refresh": pair.refresh}))
 
 

@@ -22,3 +22,19 @@ def client_address(request: HttpRequest) -> str | None:
         return str(ipaddress.ip_address(address))
     except ValueError:
         return None
+
+
+def client_network(request: HttpRequest) -> str:
+    """What counts as one client in limits: its IPv4 address, or the /64 that an IPv6 host has.
+
+    Clients whose address can't be told are counted together.
+    """
+    address = client_address(request)
+    if address is None:
+        return "unknown"
+    parsed = ipaddress.ip_address(address)
+    if parsed.version == 4:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -7,8 +7,8 @@ time; `Environment.refuse_faults` raises them. No value is ever echoed that may 
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -16,6 +16,17 @@ from django.core.exceptions import ImproperlyConfigured
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _POSTGRESQL_SCHEMES = ("postgres", "postgresql")
 _ENGINE = "django.db.backends.postgresql"
+
+
+_VALID_EMAIL_URL = "not a mail server; valid: smtp://user:password@host:587, smtps://..., console:"
+_PERIODS_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+
+
+class Rate(NamedTuple):
+    """So many times in so many seconds."""
+
+    count: int
+    period_seconds: int
 
 
 class Environment:
@@ -75,6 +86,50 @@ class Environment:
                     name, f"{origin!r} is not an origin; valid: https://host or https://host:port"
                 )
         return origins
+
+    def rate(self, name: str, default: str) -> Rate | None:
+        """`N/second`, `N/minute`, `N/hour` or `N/day`; None for `off`."""
+        value = self.text(name, default).lower()
+        if value == "off":
+            return None
+        match = re.fullmatch(r"([1-9][0-9]{0,8})/(second|minute|hour|day)", value)
+        if match is None:
+            self.refuse(name, f"{value!r} is not a rate; valid: N/second|minute|hour|day, or off")
+            return None
+        return Rate(int(match[1]), _PERIODS_SECONDS[match[2]])
+
+    def email(self, name: str, default: str) -> dict[str, Any]:
+        """Django's settings of the mail server that a URL names.
+
+        `smtp://user:password@host:587` speaks STARTTLS, `smtps://` TLS from the start, and
+        `smtp://host:25?tls=false` neither, for a relay on the same machine; `console:` prints.
+        """
+        url = self.text(name, default)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            self.refuse(name, _VALID_EMAIL_URL)
+            return {}
+        if parts.scheme == "console":
+            return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
+        query = parse_qs(parts.query)
+        tls = query.pop("tls", ["true"])[-1].lower()
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or query:
+            self.refuse(name, _VALID_EMAIL_URL)
+            return {}
+        if tls not in ("true", "false"):
+            self.refuse(name, _VALID_EMAIL_URL)
+        is_smtps = parts.scheme == "smtps"
+        return {
+            "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+            "EMAIL_HOST": parts.hostname,
+            "EMAIL_PORT": port or (465 if is_smtps else 587),
+            "EMAIL_HOST_USER": unquote(parts.username or ""),
+            "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+            "EMAIL_USE_SSL": is_smtps,
+            "EMAIL_USE_TLS": not is_smtps and tls == "true",
+        }
 
     def secret(self, name: str, *, minimum_bytes: int, fallback: str | None) -> str:
         """A secret of at least `minimum_bytes`; required where `fallback` is None."""

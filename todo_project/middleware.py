@@ -30,6 +30,8 @@ from rest_framework.exceptions import (
 from uuid_utils.compat import uuid4
 
 from .api.errors import as_api_exception, error_response, internal_error
+from .api.limits import Usage
+from .watchdog import watchdog
 
 access_log = logging.getLogger("todo.access")
 logger = logging.getLogger(__name__)
@@ -56,10 +58,12 @@ class RequestMiddleware:
         sent_id = request.headers.get("X-Request-ID", "")
         request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else str(uuid4())
         request.request_id = request_id  # type: ignore[attr-defined]
-        response = self.get_response(request)
+        with watchdog.watch():
+            response = self.get_response(request)
         if _is_foreign_error(request, response):
             response = _in_api_shape(request, response)
         response["X-Request-ID"] = request_id
+        _write_rate_headers(request, response)
         if not response.has_header("Cache-Control"):
             response["Cache-Control"] = _cache_control(request.path_info)
         if not response.streaming and not response.has_header("Content-Length"):
@@ -93,6 +97,14 @@ class RequestMiddleware:
                 "user_id": _user_id(request),
             },
         )
+
+
+def _write_rate_headers(request: HttpRequest, response: HttpResponseBase) -> None:
+    usage: Usage | None = getattr(request, "rate_usage", None)
+    if usage is not None:
+        response["RateLimit-Limit"] = str(usage.limit)
+        response["RateLimit-Remaining"] = str(usage.remaining)
+        response["RateLimit-Reset"] = str(usage.reset_seconds)
 
 
 def is_fault(exception: Exception) -> bool:

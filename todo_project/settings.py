@@ -60,12 +60,26 @@ elif not env.text("DATABASE_URL"):
 CONNECTION_MAX_AGE_SECONDS = 60
 # A server that does not answer the handshake in this time counts as away (503).
 CONNECT_TIMEOUT_SECONDS = 5
+# Whatever a request waits for, it ends after this time: as 503 where the database is to blame.
+REQUEST_TIME_LIMIT_SECONDS = 10
+# The same, seen by the server, for requests only: `manage.py set_role_timeouts` puts them on the
+# role, because a pooled endpoint refuses them at the start of a session.
+ROLE_TIMEOUTS = {
+    "statement_timeout": "8s",
+    "lock_timeout": "4s",
+    "idle_in_transaction_session_timeout": "10s",
+}
 
 
 
 def _served(database: dict[str, Any], *, prepared_statements: bool) -> dict[str, Any]:
     options = {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        # A network that drops packets is noticed as soon as a server that doesn't answer.
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": REQUEST_TIME_LIMIT_SECONDS * 1000,
         # Only server-side binding lets psycopg prepare, and only preparing at the first use pays
         # for it. Statements prepared by name in the protocol work through PgBouncer from 1.21.
         "server_side_binding": prepared_statements,
@@ -202,6 +216,39 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": REFRESH_TOKEN_LIFETIME,
     "USER_ID_CLAIM": "sub",
     "UPDATE_LAST_LOGIN": False,
+}
+
+# A link to choose a new password is good for this long.
+PASSWORD_RESET_TIMEOUT = 3600  # seconds
+
+# --- Mail -------------------------------------------------------------------------------------
+
+# Without EMAIL_URL no mail leaves a production server; a system check warns of it.
+for _name, _value in env.email(
+    "EMAIL_URL", default="console:" if DEBUG else "smtp://localhost"
+).items():
+    globals()[_name] = _value
+EMAIL_TIMEOUT = 10  # seconds; a mail server that takes longer is asked again later
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="Todo <todo@localhost>")
+
+# Where the client's own page asks for the new password. The link never comes from the Host header,
+# which whoever asks for the mail could choose.
+PASSWORD_RESET_URL = env.text(
+    "PASSWORD_RESET_URL",
+    default="http://localhost:3000/password-reset?token={token}" if DEBUG else "",
+)
+if PASSWORD_RESET_URL and "{token}" not in PASSWORD_RESET_URL:
+    env.refuse("PASSWORD_RESET_URL", "valid: a URL that contains {token}")
+
+# --- Limits -----------------------------------------------------------------------------------
+
+RATE_LIMITS = {
+    "sign-in": env.rate("RATE_LIMIT_SIGN_IN", default="10/minute"),
+    "sign-in-address": env.rate("RATE_LIMIT_SIGN_IN_ADDRESS", default="60/minute"),
+    "register": env.rate("RATE_LIMIT_REGISTER", default="60/minute"),
+    "refresh": env.rate("RATE_LIMIT_REFRESH", default="120/minute"),
+    "reset": env.rate("RATE_LIMIT_RESET", default="10/minute"),
+    "writes": env.rate("RATE_LIMIT_WRITES", default="1200/minute"),
 }
 
 # --- REST -------------------------------------------------------------------------------------

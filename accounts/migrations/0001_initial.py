@@ -57,4 +57,8 @@ class Migration(migrations.Migration):
             model_name='session',
             index=models.Index(fields=['user', '-created_at'], name='accounts_session_user_created'),
         ),
+        migrations.AddIndex(
+            model_name='session',
+            index=models.Index(fields=['expires_at'], name='accounts_session_expires'),
+        ),
     ]

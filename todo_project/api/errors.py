@@ -49,6 +49,7 @@ RETRY_AFTER_SECONDS = 2
 
 # Read-only server and idle-in-transaction timeout: psycopg raises InternalError for these two.
 # Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_SHUTDOWN_SQLSTATES = frozenset({"57P01", "57P02", "57P03"})
 _TRANSIENT_INTERNAL_SQLSTATES = frozenset({"25006", "25P03"})
 
 
@@ -114,6 +115,7 @@ _MESSAGES = {
     "PERMISSION_DENIED": "This path is not yours. Use your own id, or `me`.",
     "NOT_FOUND": "Nothing is here for you.",
     "NOT_ACCEPTABLE": "Only application/json can be answered.",
+    "RATE_LIMITED": "Too many requests. Try again after the seconds in Retry-After.",
     "UNSUPPORTED_MEDIA_TYPE": "Send the body as application/json in UTF-8.",
     "INTERNAL_ERROR": "Something went wrong on the server. It has been noted.",
 }
@@ -154,11 +156,26 @@ def is_database_fault(exception: Exception) -> bool:
     return isinstance(exception, OperationalError | InterfaceError)
 
 
+def is_connection_lost(exception: Exception) -> bool:
+    """Whether the connection broke or could not be made, so that a fresh one may do.
+
+    psycopg gives no SQLSTATE where the server had no chance to send one.
+    """
+    if isinstance(exception, InterfaceError):
+        return True
+    sqlstate = getattr(exception.__cause__, "sqlstate", None)
+    return isinstance(exception, OperationalError) and (
+        sqlstate is None or sqlstate.startswith("08") or sqlstate in _SHUTDOWN_SQLSTATES
+    )
+
+
 def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Response | None:
     """REST framework's EXCEPTION_HANDLER. None leaves a defect to RequestMiddleware."""
     error = as_api_exception(exception)
     if error is None:
         return None
+    if is_connection_lost(exception):
+        context["request"]._request.is_connection_lost = True
     return Response(
         _body(context["request"], error),
         status=error.status_code,

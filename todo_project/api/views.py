@@ -1,10 +1,15 @@
 """What every endpoint has in common: its input is read, whole and strictly, before it runs."""
 
+import re
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from rest_framework.exceptions import APIException, ErrorDetail, MethodNotAllowed, ValidationError
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -12,6 +17,8 @@ from rest_framework.views import APIView
 from .errors import PayloadTooLarge
 from .negotiation import JSONNegotiation
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
+
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class StrictInputMixin(APIView):
@@ -34,6 +41,23 @@ class StrictInputMixin(APIView):
 
     body: dict[str, Any]
     query: dict[str, Any]
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answers the request; a read whose connection turned out to be dead is tried once more.
+
+        A database that has slept closes the connections of those who slept with it. Writes are
+        never tried again: whether the first try took effect can't be known.
+        """
+        started = time.monotonic()
+        response = super().dispatch(request, *args, **kwargs)
+        if (
+            getattr(request, "is_connection_lost", False)
+            and request.method in ("GET", "HEAD")
+            and time.monotonic() - started < settings.REQUEST_TIME_LIMIT_SECONDS / 4
+        ):
+            connection.close()
+            response = super().dispatch(request, *args, **kwargs)
+        return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -91,6 +115,11 @@ class StrictInputMixin(APIView):
         serializer.is_valid(raise_exception=True)
         values: dict[str, Any] = serializer.validated_data
         return values
+
+
+def is_canonical_uuid(text: str) -> bool:
+    """Whether `text` is a UUID as RFC 9562 writes it: with hyphens, in lower case."""
+    return _CANONICAL_UUID.fullmatch(text) is not None
 
 
 def parse_query_string(raw: str) -> dict[str, str]:
