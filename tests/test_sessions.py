@@ -8,18 +8,23 @@ from uuid import uuid4
 import jwt
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Session, User, hash_token
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
+from todo_project.api.limits import count
+from todo_project.models import RateCounter
 
 ME = "/api/auth/me"
 REFRESH = "/api/auth/token/refresh"
 LOGOUT = "/api/auth/logout"
+SESSIONS = "/api/auth/sessions"
 
 
 def _payload(token: str) -> dict[str, Any]:
@@ -29,6 +34,10 @@ def _payload(token: str) -> dict[str, Any]:
 
 def _signed(payload: dict[str, Any], key: str = settings.JWT_SIGNING_KEY, **kwargs: Any) -> str:
     return jwt.encode(payload, key, **{"algorithm": "HS256", **kwargs})
+
+
+def _written(moment: Any) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def test_claims(alice: User) -> None:
@@ -174,6 +183,122 @@ def test_logout_takes_effect_at_once_and_can_be_repeated(alice: User, client: Ap
     assert_error(ApiClient(here.access).get(ME), 401, "TOKEN_INVALID")
     assert_error(client.post(REFRESH, {"refresh": here.refresh}), 401, "TOKEN_INVALID")
     assert ApiClient(elsewhere.access).get(ME).status_code == 200
+
+
+def test_logout_all_ends_every_session_at_once(alice: User, bob: User) -> None:
+    """[S3]"""
+    here, elsewhere, bobs = begin_session(alice), begin_session(alice), begin_session(bob)
+
+    response = ApiClient(here.access).post("/api/auth/logout-all")
+
+    assert (response.status_code, response.content) == (204, b"")
+    for pair in (here, elsewhere):
+        assert_error(ApiClient(pair.access).get(ME), 401, "TOKEN_INVALID")
+        assert_error(ApiClient().post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
+    assert ApiClient(bobs.access).get(ME).status_code == 200
+
+
+def test_sessions_are_listed(alice: User, bob: User, client: ApiClient) -> None:
+    begin_session(bob)
+    old, ended = begin_session(alice), begin_session(alice)
+    client.post(LOGOUT, {"refresh": ended.refresh})
+    credentials = {"email": alice.email, "password": PASSWORD}
+    pair = data_of(client.post("/api/auth/token", credentials, user_agent="Phone"))
+    fresh = data_of(client.post(REFRESH, {"refresh": pair["refresh"]}))
+
+    listed = data_of(ApiClient(fresh["access"]).get(SESSIONS))
+
+    here, there = Session.objects.filter(user=alice, ended_at=None).order_by("-created_at")
+    assert listed == [
+        {
+            "id": str(here.pk),
+            "user_agent": "Phone",
+            "address": "127.0.0.1",
+            "created_at": _written(here.created_at),
+            "last_used_at": _written(here.rotated_at),
+            "expires_at": _written(here.expires_at),
+            "is_current": True,
+        },
+        {
+            "id": _payload(old.access)["sid"],
+            "user_agent": "",
+            "address": None,
+            "created_at": _written(there.created_at),
+            "last_used_at": _written(there.created_at),
+            "expires_at": _written(there.expires_at),
+            "is_current": False,
+        },
+    ]
+    assert here.rotated_at > here.created_at
+
+
+@pytest.mark.parametrize("number", [1, 50])
+def test_session_list_costs_one_query(
+    number: int, alice: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    pairs = [begin_session(alice) for _ in range(number)]
+
+    with django_assert_num_queries(1 + 1):
+        assert len(data_of(ApiClient(pairs[0].access).get(SESSIONS))) == number
+
+
+def test_session_is_ended_at_once(alice: User) -> None:
+    """[S3]"""
+    here, elsewhere = begin_session(alice), begin_session(alice)
+    path = f"{SESSIONS}/{_payload(elsewhere.access)['sid']}"
+
+    response = ApiClient(here.access).delete(path)
+
+    assert (response.status_code, response.content) == (204, b"")
+    assert_error(ApiClient(elsewhere.access).get(ME), 401, "TOKEN_INVALID")
+    assert_error(ApiClient(here.access).delete(path), 404, "NOT_FOUND")
+
+
+def test_own_session_can_be_ended(alice: User) -> None:
+    """[S3]"""
+    here = begin_session(alice)
+
+    response = ApiClient(here.access).delete(f"{SESSIONS}/{_payload(here.access)['sid']}")
+
+    assert response.status_code == 204
+    assert_error(ApiClient(here.access).get(ME), 401, "TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("case", ["another person's", "absent", "malformed", "in capitals"])
+def test_other_sessions_are_absent(case: str, alice: User, bob: User) -> None:
+    here, bobs = begin_session(alice), begin_session(bob)
+    session_id = {
+        "another person's": _payload(bobs.access)["sid"],
+        "absent": str(uuid4()),
+        "malformed": "1",
+        "in capitals": _payload(here.access)["sid"].upper(),
+    }[case]
+
+    for body in ({}, {"x": 1}):
+        response = ApiClient(here.access).delete(f"{SESSIONS}/{session_id}", body)
+        assert_error(response, 404, "NOT_FOUND")
+
+    for pair in (here, bobs):
+        assert ApiClient(pair.access).get(ME).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "direct"])
+def test_purge_removes_what_has_expired_in_batches(alice: User) -> None:
+    pairs = [begin_session(alice) for _ in range(7)]
+    expired = [_payload(pair.access)["sid"] for pair in pairs[:5]]
+    Session.objects.filter(pk__in=expired).update(expires_at=Now() - timedelta(seconds=1))
+    count("writes", "someone")
+    RateCounter.objects.update(expires_at=Now() - timedelta(seconds=1))
+    count("writes", "someone else")
+
+    with CaptureQueriesContext(connection) as captured:
+        call_command("purge_expired", "--batch", "2")
+
+    deletions = [q["sql"] for q in captured if q["sql"].startswith('DELETE FROM "accounts_session"')]
+    assert len(deletions) == 3
+    assert Session.objects.count() == 2
+    assert RateCounter.objects.count() == 1
+    assert ApiClient(pairs[6].access).get(ME).status_code == 200
 
 
 def test_inactive_person_cannot_refresh(alice: User, client: ApiClient) -> None:

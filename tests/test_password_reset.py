@@ -1,0 +1,267 @@
+"""A forgotten password: the mail, its link, and what nobody learns from it."""
+
+import re
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from django.core import mail as outbox
+from django.db import connection
+
+from accounts import mail
+from accounts.models import User
+from accounts.tokens import make_reset_token
+from tests.client import ApiClient, assert_error, data_of
+from tests.conftest import PASSWORD, begin_session
+
+RESET = "/api/auth/password/reset"
+CONFIRM = "/api/auth/password/reset/confirm"
+NEW_PASSWORD = "staple battery horse correct"
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def unlimited(settings: Any) -> None:
+    settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS)
+
+
+@pytest.fixture(autouse=True)
+def quick_tries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.0, 0.01, 0.01))
+    yield
+    assert mail.queue.wait(10)
+
+
+def _mails() -> list[Any]:
+    assert mail.queue.wait(10)
+    return outbox.outbox
+
+
+def _token(message: Any) -> str:
+    match = re.search(r"token=(\S+)", message.body)
+    assert match is not None
+    return unquote(match[1])
+
+
+@pytest.mark.parametrize("email", ["alice@example.com", "ALICE@Example.com"])
+def test_mail_leads_to_a_new_password(email: str, alice: User, client: ApiClient) -> None:
+    """[S3] Ends every session."""
+    elsewhere = begin_session(alice)
+
+    assert client.post(RESET, {"email": email}).status_code == 202
+    (message,) = _mails()
+    response = client.post(CONFIRM, {"token": _token(message), "new_password": NEW_PASSWORD})
+
+    assert message.to == ["alice@example.com"]
+    assert (response.status_code, response.content) == (204, b"")
+    assert_error(ApiClient(elsewhere.access).get("/api/auth/me"), 401, "TOKEN_INVALID")
+    old = {"email": alice.email, "password": PASSWORD}
+    assert_error(client.post("/api/auth/token", old), 401, "INVALID_CREDENTIALS")
+    assert data_of(client.post("/api/auth/token", {**old, "password": NEW_PASSWORD}))
+
+
+def test_link_never_comes_from_the_host(alice: User, client: ApiClient, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.PASSWORD_RESET_URL = "https://app.example.com/reset?token={token}&x=1"
+
+    client.post(RESET, {"email": alice.email}, host="evil.example", x_forwarded_host="evil.example")
+
+    (message,) = _mails()
+    assert "https://app.example.com/reset?token=" in message.body
+    assert "evil" not in message.body
+
+
+@pytest.mark.parametrize("email", ["nobody@example.com", "inactive@example.com", "no address"])
+def test_unknown_addresses_get_the_same_answer_and_no_mail(
+    email: str, alice: User, make_user: Any, client: ApiClient
+) -> None:
+    make_user("inactive@example.com", is_active=False)
+    known = client.post(RESET, {"email": alice.email}, x_request_id="same")
+
+    unknown = client.post(RESET, {"email": email}, x_request_id="same")
+
+    assert unknown.content == known.content
+    assert dict(unknown.headers) == dict(known.headers)
+    assert [message.to for message in _mails()] == [[alice.email]]
+
+
+def test_answer_takes_as_long_for_unknown_addresses(
+    alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The medians of 2 x 150 interleaved requests differ by less than a fifth.
+
+    The request does the same for both: it queues, and asks nobody. The mails leave later.
+    """
+    monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.02,))
+    times: dict[str, list[float]] = {alice.email: [], "nobody@example.com": []}
+    for _ in range(150):
+        for email, durations in times.items():
+            started = time.perf_counter()
+            client.post(RESET, {"email": email})
+            durations.append(time.perf_counter() - started)
+
+    known, unknown = (statistics.median(durations) for durations in times.values())
+    assert abs(known - unknown) < 0.2 * min(known, unknown)
+    assert mail.queue.wait(30)
+
+
+def test_request_asks_the_database_nothing(
+    alice: User, client: ApiClient, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(0):
+        client.post(RESET, {"email": alice.email})
+
+
+def _bad_tokens(alice: User, bob: User, settings: Any) -> dict[str, str]:
+    good = make_reset_token(alice)
+    return {
+        "used": good,
+        "tampered": good[:-1] + ("a" if good[-1] != "a" else "b"),
+        "another person's": f"{make_reset_token(bob).partition('.')[0]}.{good.partition('.')[2]}",
+        "no id": f".{good.partition('.')[2]}",
+        "no signature": good.partition(".")[0],
+        "nonsense": "nonsense",
+        "dots": "...",
+        "not ASCII": "é.é",
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["used", "tampered", "another person's", "no id", "no signature", "nonsense", "dots", "not ASCII"],
+)
+def test_bad_tokens_are_refused(
+    case: str, alice: User, bob: User, client: ApiClient, settings: Any
+) -> None:
+    token = _bad_tokens(alice, bob, settings)[case]
+    if case == "used":
+        client.post(CONFIRM, {"token": token, "new_password": NEW_PASSWORD})
+    before = list(User.objects.order_by("id").values_list("password", flat=True))
+
+    response = client.post(CONFIRM, {"token": token, "new_password": "yet another password"})
+
+    details = assert_error(response, 400, "VALIDATION_ERROR")
+    assert details.keys() == {"token"}
+    assert list(User.objects.order_by("id").values_list("password", flat=True)) == before
+
+
+def test_token_expires(alice: User, client: ApiClient, settings: Any) -> None:
+    token = make_reset_token(alice)
+    settings.PASSWORD_RESET_TIMEOUT = -1
+
+    response = client.post(CONFIRM, {"token": token, "new_password": NEW_PASSWORD})
+
+    assert_error(response, 400, "VALIDATION_ERROR")
+
+
+def test_token_dies_with_the_password(alice: User, client: ApiClient) -> None:
+    token = make_reset_token(alice)
+    alice.set_password("changed meanwhile")
+    alice.save()
+
+    response = client.post(CONFIRM, {"token": token, "new_password": NEW_PASSWORD})
+
+    assert_error(response, 400, "VALIDATION_ERROR")
+
+
+def test_token_of_an_inactive_account_is_refused(alice: User, client: ApiClient) -> None:
+    token = make_reset_token(alice)
+    alice.is_active = False
+    alice.save()
+
+    response = client.post(CONFIRM, {"token": token, "new_password": NEW_PASSWORD})
+
+    assert_error(response, 400, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [("qwertyuiop", "password_too_common"), ("alice@example.com", "password_too_similar")],
+)
+def test_bad_password_leaves_the_token_good(
+    password: str, code: str, alice: User, client: ApiClient
+) -> None:
+    token = make_reset_token(alice)
+
+    details = assert_error(
+        client.post(CONFIRM, {"token": token, "new_password": password}), 400, "VALIDATION_ERROR"
+    )
+
+    assert details["new_password"][0]["code"] == code
+    good = client.post(CONFIRM, {"token": token, "new_password": NEW_PASSWORD})
+    assert good.status_code == 204
+
+
+def test_token_is_good_for_one_of_simultaneous_uses(alice: User) -> None:
+    token = make_reset_token(alice)
+    barrier = threading.Barrier(6)
+    statuses: list[int] = []
+
+    def confirm(number: int) -> None:
+        barrier.wait(timeout=30)
+        body = {"token": token, "new_password": f"{NEW_PASSWORD} {number}"}
+        statuses.append(ApiClient().post(CONFIRM, body).status_code)
+        connection.close()
+
+    threads = [threading.Thread(target=confirm, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+
+    assert sorted(statuses) == [204, 400, 400, 400, 400, 400]
+
+
+def test_mail_is_tried_again(
+    alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    tries: list[int] = []
+    send = mail.send_mail
+
+    def flaky(**kwargs: Any) -> int:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionRefusedError("alice@example.com")
+        return send(**kwargs)
+
+    monkeypatch.setattr(mail, "send_mail", flaky)
+
+    client.post(RESET, {"email": alice.email})
+
+    assert len(_mails()) == 1
+    assert len(tries) == 3
+    assert "alice" not in caplog.text
+
+
+def test_mail_server_that_is_away_holds_nobody_up(
+    alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def refuse(**kwargs: Any) -> int:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(mail, "send_mail", refuse)
+
+    assert client.post(RESET, {"email": alice.email}).status_code == 202
+
+    assert _mails() == []
+    assert "given up" in caplog.text
+
+
+def test_full_queue_drops_and_says_so(
+    alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(mail, "queue", small := mail.MailQueue(length=2))
+    monkeypatch.setattr(mail, "_send_password_reset", lambda email: gate.wait(30) and None)
+
+    statuses = [client.post(RESET, {"email": alice.email}).status_code for _ in range(6)]
+    gate.set()
+
+    assert statuses == [202] * 6
+    assert "dropped" in caplog.text
+    assert small.wait(10)
