@@ -208,7 +208,10 @@ def test_every_failed_sign_in_hashes_once(
 def test_failed_sign_ins_take_as_long(
     alice: User, make_user: Any, client: ApiClient, settings: Any
 ) -> None:
-    """The medians of 3 x 20 interleaved sign-ins lie within a tenth of each other."""
+    """The CPU times of 3 x 20 interleaved sign-ins: their medians lie within a tenth.
+
+    Of the thread, because wall-clock time says more of the machine's other work than of this.
+    """
     settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS)
     make_user("inactive@example.com", is_active=False)
     times: dict[str, list[float]] = {
@@ -218,9 +221,9 @@ def test_failed_sign_ins_take_as_long(
     }
     for _ in range(20):
         for email, durations in times.items():
-            started = time.perf_counter()
+            started = time.thread_time()
             client.post(TOKEN, {"email": email, "password": "a wrong password"})
-            durations.append(time.perf_counter() - started)
+            durations.append(time.thread_time() - started)
 
     medians = [statistics.median(durations) for durations in times.values()]
     assert max(medians) < 1.1 * min(medians)

@@ -9,7 +9,7 @@ import jwt
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, connections
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -291,7 +291,7 @@ def test_purge_removes_what_has_expired_in_batches(alice: User) -> None:
     RateCounter.objects.update(expires_at=Now() - timedelta(seconds=1))
     count("writes", "someone else")
 
-    with CaptureQueriesContext(connection) as captured:
+    with CaptureQueriesContext(connections["direct"]) as captured:
         call_command("purge_expired", "--batch", "2")
 
     deletions = [q["sql"] for q in captured if q["sql"].startswith('DELETE FROM "accounts_session"')]
