@@ -14,6 +14,11 @@ from tests.openapi import validate_response
 
 MISSING = object()
 
+# What the present test sent or was given that no log may hold; see conftest.log_tells_no_secrets.
+SECRETS: set[str] = set()
+SECRET_FIELDS = ("password", "current_password", "new_password", "access", "refresh", "token")
+SECRET_MIN_CHARACTERS = 8  # shorter ones stand in ordinary words
+
 
 class ApiClient(Client):
     """Sends JSON, with an access token where it was given one."""
@@ -22,6 +27,7 @@ class ApiClient(Client):
         # A crash is an answer to be looked at, as it is for a real client.
         super().__init__(raise_request_exception=False)
         self.access = access
+        _remember_secrets({"access": access})
 
     def call(
         self,
@@ -37,6 +43,7 @@ class ApiClient(Client):
             headers.setdefault("authorization", f"Bearer {self.access}")
         content_type = headers.pop("content_type", "application/json")
         data = b"" if body is MISSING else body
+        _remember_secrets(data)
         if not isinstance(data, bytes):
             data = json.dumps(data).encode()
         if query:
@@ -49,6 +56,8 @@ class ApiClient(Client):
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
         validate_response(method, path, response)
+        if response.get("Content-Type") == "application/json" and response.content:
+            _remember_secrets(json.loads(response.content).get("data"))
         return response
 
     def get(self, path: str, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
@@ -65,6 +74,16 @@ class ApiClient(Client):
 
     def delete(self, path: str, body: Any = MISSING, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return self.call("DELETE", path, body, **kwargs)
+
+
+def _remember_secrets(body: Any) -> None:
+    if isinstance(body, dict):
+        values = (body.get(field) for field in SECRET_FIELDS)
+        SECRETS.update(
+            value
+            for value in values
+            if isinstance(value, str) and len(value) >= SECRET_MIN_CHARACTERS
+        )
 
 
 def assert_error(response: HttpResponse, status: int, code: str) -> dict[str, Any]:

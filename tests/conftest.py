@@ -4,7 +4,8 @@ Their tokens are real; only the hash of their common password is made once, beca
 design.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from uuid_utils.compat import uuid7
 from accounts.models import Session, User, hash_token
 from accounts.tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
-from tests.client import ApiClient
+from tests.client import SECRETS, ApiClient
 from todo_project import embedded_postgres
 
 PASSWORD = "correct horse battery staple"
@@ -28,6 +29,18 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     """Starts the embedded PostgreSQL, where the environment names no other server."""
     if settings.EMBEDDED_POSTGRES:
         embedded_postgres.start()
+
+
+@pytest.fixture(autouse=True)
+def log_tells_no_secrets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No token and no password that a test uses ever stands in the log, tracebacks included."""
+    SECRETS.clear()
+    yield
+    formatter = logging.Formatter("%(message)s %(args)s")
+    written = "\n".join(
+        f"{formatter.format(record)} {record.__dict__}" for record in caplog.get_records("call")
+    )
+    assert [secret for secret in SECRETS if secret in written] == []
 
 
 @cache
