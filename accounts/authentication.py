@@ -1,6 +1,7 @@
 """Who calls: an access token, checked against its session on every request."""
 
-from django.http import HttpRequest
+from uuid import UUID
+
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
@@ -25,6 +26,10 @@ class SessionTokenAuthentication(JWTAuthentication):
         session = Session.objects.authenticate(claims.session_id, claims.user_id)
         if session is None:
             raise TokenInvalid("The session has ended. Sign in again.")
-        django_request: HttpRequest = request._request
-        django_request.authenticated_user = session.user  # type: ignore[attr-defined]
+        note_user(request, session.user_id)
         return session.user, session
+
+
+def note_user(request: Request, user_id: UUID) -> None:
+    """Tells the access log whose request it is."""
+    request._request.user_id_for_log = user_id  # type: ignore[attr-defined]

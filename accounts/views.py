@@ -17,6 +17,7 @@ from todo_project.addresses import client_address
 from todo_project.api.errors import InvalidCredentials, TokenInvalid
 from todo_project.api.views import StrictInputMixin, is_canonical_uuid
 
+from .authentication import note_user
 from .mail import send_password_reset
 from .models import Session, SessionQuerySet, User, hash_token
 from .serializers import (
@@ -64,6 +65,7 @@ class RegisterView(PublicView):
             user = User.objects.create_user(**self.body)
         except IntegrityError:
             raise _address_taken() from None
+        note_user(request, user.pk)
         return Response(UserSerializer(user).data, status=status.HTTP_201_CREATED)
 
 
@@ -78,6 +80,7 @@ class TokenView(PublicView):
         user = authenticate(request._request, **self.body)
         if not isinstance(user, User):
             raise InvalidCredentials()
+        note_user(request, user.pk)
         claims = Claims(user_id=user.pk, session_id=uuid7(), signed_in_at=timezone.now())
         pair = issue_pair(claims)
         with transaction.atomic():
@@ -107,6 +110,7 @@ class RefreshView(PublicView):
         """Exchange a refresh token for a new pair. The old one is spent."""
         spent = self.body["refresh"]
         claims = read_refresh(spent)
+        note_user(request, claims.user_id)
         pair = issue_pair(claims)
         if not Session.objects.rotate(
             claims.session_id,
@@ -126,6 +130,7 @@ class LogoutView(PublicView):
     def post(self, request: Request) -> Response:
         """End the session of a refresh token. Ending it again changes nothing."""
         claims = read_refresh(self.body["refresh"])
+        note_user(request, claims.user_id)
         Session.objects.filter(pk=claims.session_id).end()
         return Response(status=status.HTTP_204_NO_CONTENT)
 

@@ -247,6 +247,17 @@ def test_access_log_has_a_line_for_each_request(
     assert all(line.method == "GET" and line.duration_ms > 0 for line in lines)
 
 
+def test_sign_in_and_refresh_tell_whose_they_are(
+    alice: User, client: ApiClient, access_lines: Any
+) -> None:
+    credentials = {"email": alice.email, "password": PASSWORD}
+    pair = data_of(client.post("/api/auth/token", credentials))
+    client.post("/api/auth/token/refresh", {"refresh": pair["refresh"]})
+    client.post("/api/auth/token", {**credentials, "password": "a wrong one"})
+
+    assert [line.user_id for line in access_lines()] == [str(alice.pk), str(alice.pk), None]
+
+
 def test_access_log_is_json_and_tells_no_secrets(
     alice: User, client: ApiClient, access_lines: Any
 ) -> None:
@@ -255,12 +266,7 @@ def test_access_log_is_json_and_tells_no_secrets(
     ApiClient(pair["access"]).get("/api/me/tasks", query={"search": "diagnosis"})
     client.post("/api/auth/token/refresh", {"refresh": pair["refresh"]})
 
-    json_handler = next(
-        handler
-        for handler in logging.getLogger().handlers
-        if type(handler.formatter).__name__ == "JsonFormatter"
-    )
-    written = [json_handler.format(line) for line in access_lines()]
+    written = _written(access_lines())
 
     assert [json.loads(line).keys() for line in written] == [
         {
@@ -278,3 +284,38 @@ def test_access_log_is_json_and_tells_no_secrets(
     ] * 3
     for secret in (PASSWORD, pair["access"], pair["refresh"], "diagnosis", alice.email):
         assert secret not in "".join(written)
+
+
+def _written(records: list[logging.LogRecord]) -> list[str]:
+    """The lines as the service writes them."""
+    handler = next(
+        handler
+        for handler in logging.getLogger().handlers
+        if type(handler.formatter).__name__ == "JsonFormatter"
+    )
+    return [handler.format(record) for record in records if handler.filter(record)]
+
+
+def test_errors_of_the_server_are_traced_and_quote_no_search(
+    alice_client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tasks.views.filter_tasks", lambda *args: 1 / 0)
+    crash = alice_client.get("/api/me/tasks?search=diagnosis")
+    monkeypatch.setattr(
+        "django.middleware.security.SecurityMiddleware.process_request", lambda *args: 1 / 0
+    )
+    outer_crash = alice_client.get("/api/me/tasks?search=diagnosis")
+
+    errors = [r for r in caplog.records if r.levelname == "ERROR"]
+    written = _written(errors)
+
+    assert [json.loads(line)["logger"] for line in written] == [
+        "todo_project.middleware",
+        "django.request",
+    ]
+    assert all("ZeroDivisionError" in line for line in written)
+    assert "diagnosis" not in "".join(written)
+    assert [json.loads(line)["request_id"] for line in written] == [
+        crash["X-Request-ID"],
+        outer_crash["X-Request-ID"],
+    ]

@@ -139,7 +139,7 @@ class Environment:
         if not value:
             self.refuse(name, "required with DEBUG off; make one with `make secret`")
         elif len(value.encode()) < minimum_bytes:
-            self.refuse(name, f"too short; valid: at least {minimum_bytes} characters")
+            self.refuse(name, f"too short; valid: at least {minimum_bytes} bytes")
         return value
 
     def database(self, name: str) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ from rest_framework.exceptions import (
 )
 from uuid_utils.compat import uuid4
 
+from . import logs
 from .api.errors import as_api_exception, error_response, internal_error
 from .api.limits import Usage
 from .watchdog import watchdog
@@ -58,6 +59,7 @@ class RequestMiddleware:
         sent_id = request.headers.get("X-Request-ID", "")
         request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else str(uuid4())
         request.request_id = request_id  # type: ignore[attr-defined]
+        logs.request_id.set(request_id)
         with watchdog.watch():
             response = self.get_response(request)
         if _is_foreign_error(request, response):
@@ -78,7 +80,7 @@ class RequestMiddleware:
             return None
         error = as_api_exception(exception)
         if error is None:
-            logger.error("defect", exc_info=exception, extra=_log_id(request))
+            logger.error("defect", exc_info=exception)
             error = internal_error()
         return error_response(request, error)
 
@@ -89,7 +91,6 @@ class RequestMiddleware:
         access_log.info(
             "request",
             extra={
-                **_log_id(request),
                 "method": request.method,
                 "route": _readable(match.route) if match and match.route else None,
                 "status": response.status_code,
@@ -119,14 +120,12 @@ def _readable(route: str) -> str:
     return simplify_regex(route).rstrip("/") or "/"
 
 
-def _log_id(request: HttpRequest) -> dict[str, object]:
-    return {"request_id": request.request_id}  # type: ignore[attr-defined]
-
-
 def _user_id(request: HttpRequest) -> str | None:
-    # Only a user that was loaded anyway: `request.user` in admin would query for one.
-    user = getattr(request, "authenticated_user", None) or getattr(request, "_cached_user", None)
-    return str(user.pk) if user is not None and user.pk else None
+    # What the views noted, or admin loaded anyway: its `request.user` would query for one.
+    user_id = getattr(request, "user_id_for_log", None)
+    if user_id is None:
+        user_id = getattr(getattr(request, "_cached_user", None), "pk", None)
+    return None if user_id is None else str(user_id)
 
 
 def _is_foreign_error(request: HttpRequest, response: HttpResponseBase) -> bool:
