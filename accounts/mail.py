@@ -44,7 +44,7 @@ class MailQueue:
         try:
             self._jobs.put_nowait(job)
         except Full:
-            logger.error("mail dropped: the queue is full")
+            logger.error("mail dropped: the queue is full")  # noqa: TRY400  # no defect to trace
             return
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
@@ -75,10 +75,12 @@ class MailQueue:
         for pause_seconds in PAUSES_SECONDS:
             time.sleep(pause_seconds)
             try:
-                return job()
+                job()
             except (OSError, DatabaseError, InterfaceError) as error:
                 # Its text may hold the address that the mail was for.
                 logger.warning("mail not sent yet: %s", type(error).__name__)
+            else:
+                return
         logger.error("mail given up after %d tries", len(PAUSES_SECONDS))
 
 

@@ -103,11 +103,15 @@ class User(AbstractBaseUser, PermissionsMixin):
         Admin, `manage.py changepassword` and the API all come through here. `keep_session` is the
         id of the one session that survives a change of password.
         """
-        signs_out = not self._state.adding and (self._password is not None or not self.is_active)
+        has_new_password = self._password is not None  # type: ignore[attr-defined]  # set_password's
+        signs_out = not self._state.adding and (has_new_password or not self.is_active)
         with transaction.atomic():
             super().save(*args, **kwargs)
             if signs_out:
-                self.sessions.exclude(pk=keep_session).end()
+                sessions: SessionQuerySet = self.sessions.all()
+                if keep_session is not None:
+                    sessions = sessions.exclude(pk=keep_session)
+                sessions.end()
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
@@ -132,9 +136,7 @@ class SessionQuerySet(models.QuerySet["Session"]):
             .first()
         )
 
-    def rotate(
-        self, session_id: UUID, *, spent: str, issued: str, expires_at: datetime
-    ) -> bool:
+    def rotate(self, session_id: UUID, *, spent: str, issued: str, expires_at: datetime) -> bool:
         """Replaces refresh token `spent` by `issued`; False where `spent` isn't the current one.
 
         A single conditional UPDATE: of simultaneous calls with one token exactly one succeeds,

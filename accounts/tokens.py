@@ -118,7 +118,9 @@ def user_of_reset_token(token: str) -> User | None:
         primary_key = UUID(bytes=urlsafe_base64_decode(user_id))
     except ValueError:
         return None
-    user = User.objects.filter(pk=primary_key, is_active=True).select_for_update(no_key=True).first()
+    user = (
+        User.objects.filter(pk=primary_key, is_active=True).select_for_update(no_key=True).first()
+    )
     if user is None or not default_token_generator.check_token(user, signature):
         return None
     return user

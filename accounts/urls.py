@@ -16,9 +16,7 @@ urlpatterns = [
     ),
     re_path(r"^me/?\Z", views.MeView.as_view(), name="auth-me"),
     re_path(r"^password/?\Z", views.PasswordView.as_view(), name="auth-password"),
-    re_path(
-        r"^password/reset/?\Z", views.PasswordResetView.as_view(), name="auth-password-reset"
-    ),
+    re_path(r"^password/reset/?\Z", views.PasswordResetView.as_view(), name="auth-password-reset"),
     re_path(
         r"^password/reset/confirm/?\Z",
         views.PasswordResetConfirmView.as_view(),

@@ -17,7 +17,7 @@ from todo_project.addresses import client_address
 from todo_project.api.errors import InvalidCredentials, TokenInvalid
 from todo_project.api.views import StrictInputMixin, is_canonical_uuid
 
-from .authentication import note_user
+from .authentication import caller, current_session, note_user
 from .mail import send_password_reset
 from .models import Session, SessionQuerySet, User, hash_token
 from .serializers import (
@@ -50,12 +50,12 @@ USER_AGENT_MAX_CHARACTERS = 512
 class PublicView(StrictInputMixin):
     """A route that needs no access token, and ignores one."""
 
-    authentication_classes: ClassVar[list[Any]] = []
-    permission_classes: ClassVar[list[Any]] = [AllowAny]
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
 
 
 class RegisterView(PublicView):
-    throttle_classes: ClassVar[list[Any]] = [RegisterThrottle]
+    throttle_classes = (RegisterThrottle,)
     body_serializers: ClassVar = {"post": RegistrationSerializer}
 
     @extend_schema(operation_id="auth_register", responses={201: UserSerializer})
@@ -70,7 +70,7 @@ class RegisterView(PublicView):
 
 
 class TokenView(PublicView):
-    throttle_classes: ClassVar[list[Any]] = [SignInThrottle]
+    throttle_classes = (SignInThrottle,)
     body_serializers: ClassVar = {"post": CredentialsSerializer}
 
     @extend_schema(operation_id="auth_token", responses=TokenPairSerializer)
@@ -102,7 +102,7 @@ class TokenView(PublicView):
 
 
 class RefreshView(PublicView):
-    throttle_classes: ClassVar[list[Any]] = [RefreshThrottle]
+    throttle_classes = (RefreshThrottle,)
     body_serializers: ClassVar = {"post": RefreshSerializer}
 
     @extend_schema(operation_id="auth_token_refresh", responses=TokenPairSerializer)
@@ -139,7 +139,7 @@ class LogoutAllView(StrictInputMixin):
     @extend_schema(operation_id="auth_logout_all", responses={204: None})
     def post(self, request: Request) -> Response:
         """End all of your sessions, this one included."""
-        request.user.sessions.end()
+        caller(request).sessions.end()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -147,8 +147,8 @@ class SessionListView(StrictInputMixin):
     @extend_schema(operation_id="auth_sessions_list", responses=SessionSerializer(many=True))
     def get(self, request: Request) -> Response:
         """List where you are signed in, the newest first. At most 50, in one page."""
-        sessions = request.user.sessions.live().order_by("-created_at", "-id")
-        context = {"current_session": request.auth}
+        sessions = caller(request).sessions.live().order_by("-created_at", "-id")
+        context = {"current_session": current_session(request)}
         return Response(SessionSerializer(sessions, many=True, context=context).data)
 
 
@@ -168,7 +168,7 @@ class SessionView(StrictInputMixin):
         session_id = self.kwargs["session_id"]
         if not is_canonical_uuid(session_id):
             raise NotFound()
-        sessions: SessionQuerySet = self.request.user.sessions.live().filter(pk=session_id)
+        sessions: SessionQuerySet = caller(self.request).sessions.live().filter(pk=session_id)
         return sessions
 
 
@@ -178,12 +178,12 @@ class MeView(StrictInputMixin):
     @extend_schema(operation_id="auth_me_read", responses=UserSerializer)
     def get(self, request: Request) -> Response:
         """Read your account."""
-        return Response(UserSerializer(request.user).data)
+        return Response(UserSerializer(caller(request)).data)
 
     @extend_schema(operation_id="auth_me_update", responses=UserSerializer)
     def patch(self, request: Request) -> Response:
         """Change your name."""
-        user: User = request.user
+        user = caller(request)
         if "name" in self.body:
             user.name = self.body["name"]
             user.save(update_fields=["name"])
@@ -192,7 +192,7 @@ class MeView(StrictInputMixin):
     @extend_schema(operation_id="auth_me_delete", responses={204: None})
     def delete(self, request: Request) -> Response:
         """Delete your account with its tasks. This can't be undone."""
-        enforce_password_tries(request._request, request.user.email)
+        enforce_password_tries(request._request, caller(request).email)
         with transaction.atomic():
             _confirmed_user(request, "password", self.body["password"]).delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -204,8 +204,8 @@ class PasswordView(StrictInputMixin):
     @extend_schema(operation_id="auth_password_change", responses={204: None})
     def post(self, request: Request) -> Response:
         """Change your password. Ends your other sessions."""
-        session: Session = request.auth
-        enforce_password_tries(request._request, request.user.email)
+        session = current_session(request)
+        enforce_password_tries(request._request, caller(request).email)
         with transaction.atomic():
             user = _confirmed_user(request, "current_password", self.body["current_password"])
             user.set_password(self.body["new_password"])
@@ -214,7 +214,7 @@ class PasswordView(StrictInputMixin):
 
 
 class PasswordResetView(PublicView):
-    throttle_classes: ClassVar[list[Any]] = [ResetThrottle]
+    throttle_classes = (ResetThrottle,)
     body_serializers: ClassVar = {"post": PasswordResetSerializer}
 
     @extend_schema(operation_id="auth_password_reset", responses={202: AcceptedSerializer})
@@ -226,7 +226,7 @@ class PasswordResetView(PublicView):
 
 
 class PasswordResetConfirmView(PublicView):
-    throttle_classes: ClassVar[list[Any]] = [ResetThrottle]
+    throttle_classes = (ResetThrottle,)
     body_serializers: ClassVar = {"post": PasswordResetConfirmSerializer}
 
     @extend_schema(operation_id="auth_password_reset_confirm", responses={204: None})
@@ -245,7 +245,7 @@ class PasswordResetConfirmView(PublicView):
 
 def _confirmed_user(request: Request, field: str, password: str) -> User:
     """The caller, locked, after the password was checked. Raises ValidationError on `field`."""
-    user = User.objects.filter(pk=request.user.pk).select_for_update(no_key=True).first()
+    user = User.objects.filter(pk=caller(request).pk).select_for_update(no_key=True).first()
     if user is None:
         raise TokenInvalid("The account has been deleted.")
     if not user.check_password(password):

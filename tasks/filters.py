@@ -49,14 +49,14 @@ class FlagField(serializers.ChoiceField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(choices=["true", "false"], **kwargs)
 
-    def to_internal_value(self, data: str) -> bool:
+    def to_internal_value(self, data: Any) -> Any:
         return bool(super().to_internal_value(data) == "true")
 
 
 class PageSizeField(serializers.IntegerField):
     """A number in decimal digits, without sign or leading zeros."""
 
-    def to_internal_value(self, data: str) -> int:
+    def to_internal_value(self, data: Any) -> int:
         if not re.fullmatch(r"[1-9][0-9]{0,8}|0", data):
             self.fail("invalid")
         return int(data)
@@ -76,7 +76,7 @@ class TimeField(serializers.DateTimeField):
         r"(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
     )
 
-    def to_internal_value(self, value: str) -> datetime:
+    def to_internal_value(self, value: Any) -> datetime:
         if not self._RFC3339.fullmatch(value):
             self.fail("rfc3339")
         try:

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Coalesce, Length, Now
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
@@ -16,15 +17,13 @@ DESCRIPTION_MAX_CHARACTERS = 10_000
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
-    def owned_by(self, user: AbstractBaseUser) -> Self:
+    def owned_by(self, user: AbstractBaseUser | AnonymousUser) -> Self:
         """The tasks of `user`: where every query of the API begins."""
         return self.filter(user_id=user.pk)
 
     def add(self, owner_id: UUID, *, is_completed: bool = False, **fields: Any) -> "Task":
         """Creates a task in one statement. Raises IntegrityError where the owner is gone."""
-        task = self.create(
-            user_id=owner_id, completed_at=Now() if is_completed else None, **fields
-        )
+        task = self.create(user_id=owner_id, completed_at=Now() if is_completed else None, **fields)
         if is_completed:
             task.completed_at = task.created_at  # one statement, one clock
         return task
@@ -65,7 +64,7 @@ class Task(models.Model):
     # Stored, so that an index could use it; generated, so that nothing can set it apart from
     # completed_at. `save()` leaves it stale on the instance, and assigning to it does nothing.
     is_completed = models.GeneratedField(
-        expression=Q(completed_at__isnull=False),
+        expression=Q(completed_at__isnull=False),  # type: ignore[arg-type]  # Django takes a Q
         output_field=models.BooleanField(),
         db_persist=True,
     )

@@ -1,6 +1,7 @@
 """The task routes: one ViewSet, which sees nobody's tasks but the caller's."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
+from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import QuerySet
@@ -30,8 +31,8 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
 
     queryset = Task.objects.none()  # whoever forgets get_queryset sees nothing
     serializer_class = TaskSerializer
-    permission_classes: ClassVar[list[Any]] = [IsAuthenticated, IsPathOwner]
-    throttle_classes: ClassVar[list[Any]] = [WriteThrottle]
+    permission_classes = (IsAuthenticated, IsPathOwner)
+    throttle_classes = (WriteThrottle,)
     query_serializers: ClassVar = {"list": TaskListQuery}
     body_serializers: ClassVar = {
         "create": TaskSerializer,
@@ -66,13 +67,13 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         if page.next_cursor is not None:
             parameters = parse_query_string(request.META["QUERY_STRING"])
             headers["Link"] = next_link(_list_path(owner_id), parameters, page.next_cursor)
-        return Page(TaskSerializer(page.rows, many=True).data, meta=meta, headers=headers)
+        return Page(list(TaskSerializer(page.rows, many=True).data), meta=meta, headers=headers)
 
     @extend_schema(operation_id="tasks_create", responses={201: TaskSerializer})
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Create a task."""
         try:
-            task = Task.objects.add(request.user.pk, **self.body)
+            task = Task.objects.add(cast("UUID", request.user.pk), **self.body)
         except IntegrityError as error:
             raise _refusal(error) from None
         return Response(

@@ -4,7 +4,7 @@ Each response is validated against the committed OpenAPI document.
 """
 
 import json
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.http import HttpResponse
@@ -58,7 +58,7 @@ class ApiClient(Client):
         validate_response(method, path, response)
         if response.get("Content-Type") == "application/json" and response.content:
             _remember_secrets(json.loads(response.content).get("data"))
-        return response
+        return cast("HttpResponse", response)
 
     def get(self, path: str, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return self.call("GET", path, **kwargs)

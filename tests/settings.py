@@ -4,4 +4,4 @@ import os
 
 os.environ.setdefault("DEBUG", "true")
 
-from todo_project.settings import *  # noqa: E402, F403
+from todo_project.settings import *  # noqa: F403

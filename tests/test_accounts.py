@@ -358,9 +358,7 @@ def test_sign_in_racing_a_password_change_leaves_no_session_of_the_old_one(
                 granted.append(data_of(response)["access"])
             connection.close()
 
-        threads = [
-            threading.Thread(target=sign_in, args=(old, barrier, granted)) for _ in range(4)
-        ]
+        threads = [threading.Thread(target=sign_in, args=(old, barrier, granted)) for _ in range(4)]
         for thread in threads:
             thread.start()
         barrier.wait(timeout=30)

@@ -1,7 +1,6 @@
 """One shape for every error from every source [B3], in the contract's order [E1]."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,9 +18,9 @@ LIST = "/api/me/tasks"
 
 
 @pytest.fixture(params=[False, True], ids=["DEBUG off", "DEBUG on"])
-def debug(request: pytest.FixtureRequest, settings: Any) -> Iterator[bool]:
+def debug(request: pytest.FixtureRequest, settings: Any) -> bool:
     settings.DEBUG = request.param
-    yield request.param
+    return bool(request.param)
 
 
 @pytest.mark.parametrize(
@@ -185,15 +184,25 @@ FOREIGN = "/api/0198f000-0000-7000-8000-000000000000/tasks"
         ("PATCH", f"{ABSENT}/complete", b"[", {}, True, 404),
     ],
     ids=[
-        "route", "406", "401", "403", "405", "task", "413", "415", "400",
-        "task of a read", "task of a deletion", "task of a completion",
+        "route",
+        "406",
+        "401",
+        "403",
+        "405",
+        "task",
+        "413",
+        "415",
+        "400",
+        "task of a read",
+        "task of a deletion",
+        "task of a completion",
     ],
 )
 def test_order_of_errors(
     method: str,
     path: str,
     body: bytes,
-    headers: dict[str, str],
+    headers: dict[str, Any],
     signed_in: bool,
     status: int,
     client: ApiClient,

@@ -1,11 +1,10 @@
-"""Input that no client should send: each gets a clear 4xx in the error shape, and changes nothing."""
+"""Input that no client should send: each gets a clear 4xx, and changes nothing."""
 
 import json
 from typing import Any
 
 import pytest
 
-from accounts.models import User
 from tasks.models import Task
 from tests.client import ApiClient, assert_error
 
@@ -208,7 +207,12 @@ def test_other_media_types_are_refused(content_type: str, alice_client: ApiClien
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/json", "Application/JSON", "application/json;charset=UTF-8", 'application/json; charset="utf-8"'],
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json;charset=UTF-8",
+        'application/json; charset="utf-8"',
+    ],
 )
 def test_json_media_types_are_read(content_type: str, alice_client: ApiClient) -> None:
     response = alice_client.post(LIST, b'{"title": "x"}', content_type=content_type)
@@ -228,7 +232,15 @@ def test_other_answers_are_not_acceptable(accept: str, alice_client: ApiClient) 
 
 @pytest.mark.parametrize(
     "accept",
-    ["*/*", "application/*", "application/json", "text/html, */*;q=0.1", "application/json; q=0.5", "application/json; charset=utf-8", ""],
+    [
+        "*/*",
+        "application/*",
+        "application/json",
+        "text/html, */*;q=0.1",
+        "application/json; q=0.5",
+        "application/json; charset=utf-8",
+        "",
+    ],
 )
 def test_json_is_acceptable(accept: str, alice_client: ApiClient) -> None:
     assert alice_client.get(LIST, accept=accept).status_code == 200
@@ -251,7 +263,11 @@ def test_body_of_256_kib_is_read(alice_client: ApiClient) -> None:
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "9" * 400])
 def test_nonsensical_content_length_is_refused(length: str, alice_client: ApiClient) -> None:
     response = alice_client.generic(
-        "POST", LIST, b"{}", content_type="application/json", CONTENT_LENGTH=length,
+        "POST",
+        LIST,
+        b"{}",
+        content_type="application/json",
+        CONTENT_LENGTH=length,
         headers={"authorization": f"Bearer {alice_client.access}"},
     )
 

@@ -11,7 +11,7 @@ from django.db import connection
 from accounts.models import User
 from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
-from tests.conftest import PASSWORD, begin_session
+from tests.conftest import PASSWORD
 from todo_project.api.limits import count
 from todo_project.environment import Rate
 from todo_project.models import RateCounter
@@ -159,7 +159,7 @@ def test_right_password_is_not_tried_once_locked_out(
 
 
 def _from(client: ApiClient, address: str, forwarded: str | None = None) -> int:
-    extra = {"REMOTE_ADDR": address}
+    extra: dict[str, Any] = {"REMOTE_ADDR": address}
     if forwarded is not None:
         extra["HTTP_X_FORWARDED_FOR"] = forwarded
     response = client.generic(
@@ -177,9 +177,7 @@ def _from(client: ApiClient, address: str, forwarded: str | None = None) -> int:
             [400, 429],
             id="a forged header changes nothing",
         ),
-        pytest.param(
-            0, [("10.0.0.1", None), ("10.0.0.2", None)], [400, 400], id="two addresses"
-        ),
+        pytest.param(0, [("10.0.0.1", None), ("10.0.0.2", None)], [400, 400], id="two addresses"),
         pytest.param(
             1,
             [("10.0.0.1", "1.1.1.1"), ("10.0.0.1", "2.2.2.2")],
@@ -321,4 +319,3 @@ def test_limits_of_a_person_end_with_nobody_else(
     client.post(TOKEN, {"email": alice.email, "password": "a wrong guess"})
 
     assert data_of(client.post(TOKEN, {"email": bob.email, "password": PASSWORD}))
-    assert begin_session(alice)

@@ -171,12 +171,8 @@ def _sorted_ids(ordering: str) -> list[str]:
         pytest.param({"is_completed": "false"}, {"early", "late"}, id="open"),
         pytest.param({"created_after": "2026-01-31T12:00:00Z"}, {"late", "done"}, id="inclusive"),
         pytest.param({"created_before": "2026-01-31T12:00:00Z"}, {"early"}, id="exclusive"),
-        pytest.param(
-            {"created_after": "2026-01-31T13:00:00+01:00"}, {"late", "done"}, id="offset"
-        ),
-        pytest.param(
-            {"updated_after": "2026-01-31T12:00:00.000001Z"}, {"done"}, id="microseconds"
-        ),
+        pytest.param({"created_after": "2026-01-31T13:00:00+01:00"}, {"late", "done"}, id="offset"),
+        pytest.param({"updated_after": "2026-01-31T12:00:00.000001Z"}, {"done"}, id="microseconds"),
         pytest.param({"updated_before": "2026-01-31T12:00:00Z"}, {"early"}, id="updated before"),
         pytest.param({"completed_after": "0001-01-01T00:00:00Z"}, {"done"}, id="year 1"),
         pytest.param({"completed_before": "9999-12-31T23:59:59Z"}, {"done"}, id="year 9999"),
@@ -268,9 +264,7 @@ def test_filters(
 )
 def test_bad_parameters_are_named(name: str, value: str, alice_client: ApiClient) -> None:
     """[B4] [L1]"""
-    details = assert_error(
-        alice_client.get(LIST, query={name: value}), 400, "VALIDATION_ERROR"
-    )
+    details = assert_error(alice_client.get(LIST, query={name: value}), 400, "VALIDATION_ERROR")
 
     assert details.keys() == {name}
     assert details[name][0]["message"]
@@ -390,7 +384,7 @@ def test_pages_use_the_index_whatever_their_depth(alice: User, alice_client: Api
     with connection.execute_wrapper(record):
         alice_client.get(LIST, query={"limit": 100, "cursor": cursor})
 
-    (statement, params), = statements
+    ((statement, params),) = statements
     with connection.cursor() as sql:
         sql.execute(f"EXPLAIN (FORMAT JSON) {statement}", params)
         plan = json.dumps(sql.fetchone()[0])

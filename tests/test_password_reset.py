@@ -133,7 +133,16 @@ def _bad_tokens(alice: User, bob: User, settings: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "case",
-    ["used", "tampered", "another person's", "no id", "no signature", "nonsense", "dots", "not ASCII"],
+    [
+        "used",
+        "tampered",
+        "another person's",
+        "no id",
+        "no signature",
+        "nonsense",
+        "dots",
+        "not ASCII",
+    ],
 )
 def test_bad_tokens_are_refused(
     case: str, alice: User, bob: User, client: ApiClient, settings: Any
@@ -221,7 +230,7 @@ def test_mail_is_tried_again(
     alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     tries: list[int] = []
-    send = mail.send_mail
+    send = outbox.send_mail
 
     def flaky(**kwargs: Any) -> int:
         tries.append(1)

@@ -125,7 +125,7 @@ def test_request_id_is_made_where_the_callers_is_unfit(sent: str, client: ApiCli
     """[H1]"""
     response = client.get("/livez", x_request_id=sent)
 
-    assert UUID(response["X-Request-ID"])
+    assert UUID(response["X-Request-ID"]).version == 4
     assert response["X-Request-ID"] != client.get("/livez")["X-Request-ID"]
 
 

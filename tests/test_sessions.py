@@ -294,7 +294,9 @@ def test_purge_removes_what_has_expired_in_batches(alice: User) -> None:
     with CaptureQueriesContext(connections["direct"]) as captured:
         call_command("purge_expired", "--batch", "2")
 
-    deletions = [q["sql"] for q in captured if q["sql"].startswith('DELETE FROM "accounts_session"')]
+    deletions = [
+        q["sql"] for q in captured if q["sql"].startswith('DELETE FROM "accounts_session"')
+    ]
     assert len(deletions) == 3
     assert Session.objects.count() == 2
     assert RateCounter.objects.count() == 1

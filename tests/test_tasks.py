@@ -272,9 +272,7 @@ def test_simultaneous_updates_of_different_fields_both_survive(alice: User, task
     assert (task.title, task.description) == ("title 19", "description 19")
 
 
-def test_account_deleted_meanwhile_refuses_the_task(
-    alice: User, alice_client: ApiClient
-) -> None:
+def test_account_deleted_meanwhile_refuses_the_task(alice: User, alice_client: ApiClient) -> None:
     """Nothing of a person is left behind by a request that was under way when they went."""
 
     def delete_before_insert(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:

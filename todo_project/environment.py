@@ -25,7 +25,7 @@ _PERIODS_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 class Rate(NamedTuple):
     """So many times in so many seconds."""
 
-    count: int
+    limit: int
     period_seconds: int
 
 
@@ -81,7 +81,10 @@ class Environment:
         origins = self.names(name)
         for origin in origins:
             parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            if (
+                parts.scheme not in ("http", "https")
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
                 self.refuse(
                     name, f"{origin!r} is not an origin; valid: https://host or https://host:port"
                 )

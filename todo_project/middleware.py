@@ -8,13 +8,14 @@ import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, cast
 
 from django.contrib.admindocs.views import simplify_regex
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import DisallowedHost
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
@@ -84,9 +85,7 @@ class RequestMiddleware:
             error = internal_error()
         return error_response(request, error)
 
-    def _log(
-        self, request: HttpRequest, response: HttpResponseBase, *, duration_ms: float
-    ) -> None:
+    def _log(self, request: HttpRequest, response: HttpResponseBase, *, duration_ms: float) -> None:
         match = request.resolver_match
         access_log.info(
             "request",
@@ -183,8 +182,8 @@ class AdminOnlyMixin(MiddlewareMixin):
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:  # type: ignore[override]
         if request.path_info.startswith("/admin/"):
-            return super().__call__(request)  # type: ignore[return-value]
-        return self.get_response(request)
+            return cast("HttpResponseBase", super().__call__(request))
+        return cast("HttpResponseBase", self.get_response(request))
 
 
 class AdminSessionMiddleware(AdminOnlyMixin, SessionMiddleware):
@@ -194,9 +193,11 @@ class AdminSessionMiddleware(AdminOnlyMixin, SessionMiddleware):
 class AdminCsrfMiddleware(AdminOnlyMixin, CsrfViewMiddleware):
     """Cross-site request forgery protection where there are cookies to forge with."""
 
-    def process_view(self, request, callback, args, kwargs):  # type: ignore[no-untyped-def]
+    def process_view(
+        self, request: HttpRequest, callback: Any, callback_args: Any, callback_kwargs: Any
+    ) -> HttpResponseForbidden | None:
         if request.path_info.startswith("/admin/"):
-            return super().process_view(request, callback, args, kwargs)
+            return super().process_view(request, callback, callback_args, callback_kwargs)
         return None
 
 

@@ -71,7 +71,6 @@ ROLE_TIMEOUTS = {
 }
 
 
-
 def _served(database: dict[str, Any], *, prepared_statements: bool) -> dict[str, Any]:
     options = {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 import requests
 from django.db import connection

@@ -62,7 +62,7 @@ def test_two_thousand_connections(
     ended = time.monotonic()
     wait_until(lambda: answers(f"{server.url}/readyz"), 3)
 
-    print(
+    print(  # noqa: T201  # the figure is what `make test-system` shows
         f"{CONNECTIONS} connections, {ended - started:.1f} s: {dict(statuses)}; memory of the "
         f"worker {before / 2**20:.0f} MiB before, {peak / 2**20:.0f} MiB at most"
     )

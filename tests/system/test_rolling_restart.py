@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import requests
-
 import pytest
+import requests
 
 from accounts.models import User
 from tests.conftest import begin_session
@@ -47,9 +46,7 @@ def test_restarts_in_turn_fail_no_request(
     servers = [serve(*options, RATE_LIMIT_WRITES="off") for _ in range(2)]
     port = free_port()
     configuration = tmp_path / "haproxy.cfg"
-    configuration.write_text(
-        BALANCER.format(port=port, one=servers[0].port, two=servers[1].port)
-    )
+    configuration.write_text(BALANCER.format(port=port, one=servers[0].port, two=servers[1].port))
     program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     assert program is not None, "needs haproxy: apt-get install haproxy"
     balancer = subprocess.Popen([program, "-db", "-f", configuration])

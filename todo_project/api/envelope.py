@@ -52,7 +52,7 @@ class Page(Response):
 
 
 class EnvelopeRenderer(BaseRenderer):
-    """Writes what a view returned as `data`; what the exception handler made is written as it is."""
+    """Writes what a view returned as `data`, and what the exception handler made as it is."""
 
     media_type = "application/json"
     format = "json"

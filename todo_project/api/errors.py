@@ -54,7 +54,7 @@ _TRANSIENT_INTERNAL_SQLSTATES = frozenset({"25006", "25P03"})
 
 
 class Unauthorized(exceptions.APIException):
-    """401. Not REST framework's AuthenticationFailed, which it answers with 403 on public routes."""
+    """401, on public routes too: there REST framework turns its own exception into 403."""
 
     status_code = status.HTTP_401_UNAUTHORIZED
 
@@ -204,7 +204,7 @@ def _body(request: HttpRequest, error: exceptions.APIException) -> dict[str, Any
 
 
 def _validation_details(error: exceptions.ValidationError) -> dict[str, list[dict[str, str]]]:
-    full = error.get_full_details()
+    full: Any = error.get_full_details()
     fields = full if isinstance(full, dict) else {"non_field_errors": full}
     return {
         field: [{"code": str(fault["code"]), "message": str(fault["message"])} for fault in faults]

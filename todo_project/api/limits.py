@@ -64,7 +64,7 @@ def count(scope: str, identity: str) -> Usage | None:
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, {"key": key, "period": rate.period_seconds})
         hits, seconds = cursor.fetchone()
-    return Usage(limit=rate.count, hits=hits, reset_seconds=max(1, ceil(seconds)))
+    return Usage(limit=rate.limit, hits=hits, reset_seconds=max(1, ceil(seconds)))
 
 
 def enforce(request: HttpRequest, scope: str, identity: str) -> None:

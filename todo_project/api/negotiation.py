@@ -1,5 +1,6 @@
 """What a client accepts, where JSON is all that there is."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework.exceptions import NotAcceptable
@@ -7,6 +8,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+ACCEPT_MAX_CHARACTERS = 8192  # parsing more costs more than it can say
 _RANGES = frozenset({("application", "json"), ("application", "*"), ("*", "*")})
 
 
@@ -17,12 +19,12 @@ class JSONNegotiation(DefaultContentNegotiation):
     """
 
     def select_renderer(
-        self, request: Request, renderers: list[BaseRenderer], format_suffix: Any = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: Any = None
     ) -> tuple[BaseRenderer, str]:
-        renderer = renderers[0]
+        renderer = next(iter(renderers))
         accept: str = request.META.get("HTTP_ACCEPT", "").strip()
         if accept and accept != "*/*":
-            if len(accept) > self.max_accept_header_length:
+            if len(accept) > ACCEPT_MAX_CHARACTERS:
                 raise NotAcceptable()
             accepted = {(t.main_type, t.sub_type) for t in request._request.accepted_types}
             if not accepted & _RANGES:

@@ -68,7 +68,9 @@ def _object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = {key for key, _ in pairs if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
         raise ValidationError(
             {
-                _printable(key): [f"This key stands in the object more than once: {_printable(key)}"]
+                _printable(key): [
+                    f"This key stands in the object more than once: {_printable(key)}"
+                ]
                 for key in repeated
             },
             code="duplicate_key",

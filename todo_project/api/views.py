@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from urllib.parse import parse_qsl
 
 from django.conf import settings
@@ -37,7 +37,7 @@ class StrictInputMixin(APIView):
     content_negotiation_class = JSONNegotiation
 
     # OPTIONS is for CORS preflight, which CorsMiddleware answers before a view is reached.
-    http_method_names = ["get", "post", "put", "patch", "delete", "head"]
+    http_method_names = ["get", "post", "put", "patch", "delete", "head"]  # noqa: RUF012
 
     body: dict[str, Any]
     query: dict[str, Any]
@@ -90,8 +90,7 @@ class StrictInputMixin(APIView):
         length = _content_length(request)
         if length > settings.MAX_BODY_BYTES:
             raise PayloadTooLarge()
-        data: dict[str, Any] = request.data if length else {}
-        return data
+        return cast("dict[str, Any]", request.data) if length else {}
 
     def _validated_query(self, request: Request) -> dict[str, Any]:
         serializer_class = self.query_serializers.get(self.operation, QuerySerializer)
@@ -130,14 +129,18 @@ def parse_query_string(raw: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError:
-        raise ValidationError("The query string is not UTF-8, or has too many parameters.") from None
+        raise ValidationError(
+            "The query string is not UTF-8, or has too many parameters."
+        ) from None
     parameters: dict[str, str] = {}
     faults: dict[str, list[ErrorDetail]] = {}
     for name, value in pairs:
         if name in parameters:
             faults[name] = [ErrorDetail("Give this parameter only once.", code="repeated")]
         elif not value:
-            faults[name] = [ErrorDetail("Give this parameter a value or leave it out.", code="empty")]
+            faults[name] = [
+                ErrorDetail("Give this parameter a value or leave it out.", code="empty")
+            ]
         parameters[name] = value
     if faults:
         raise ValidationError(faults)

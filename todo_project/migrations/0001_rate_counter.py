@@ -4,20 +4,18 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='RateCounter',
+            name="RateCounter",
             fields=[
-                ('key', models.UUIDField(primary_key=True, serialize=False)),
-                ('window', models.BigIntegerField()),
-                ('hits', models.IntegerField()),
-                ('expires_at', models.DateTimeField()),
+                ("key", models.UUIDField(primary_key=True, serialize=False)),
+                ("window", models.BigIntegerField()),
+                ("hits", models.IntegerField()),
+                ("expires_at", models.DateTimeField()),
             ],
         ),
     ]

@@ -35,12 +35,13 @@ class Command(BaseCommand):
 
 def delete_expired(model: type[models.Model], field: str, *, batch_rows: int) -> int:
     """Deletes the rows whose `field` has passed; returns how many. Rows in use are left alone."""
-    rows = model._base_manager.using("direct").filter(**{f"{field}__lt": Now()})
+    objects = model._default_manager.using("direct")  # noqa: SLF001  # Django documents it
+    rows = objects.filter(**{f"{field}__lt": Now()})
     total = 0
     while True:
         with transaction.atomic(using="direct"):
             batch = rows.select_for_update(skip_locked=True).values("pk")[:batch_rows]
-            deleted = model._base_manager.using("direct").filter(pk__in=batch)._raw_delete("direct")
+            deleted, _ = objects.filter(pk__in=batch).delete()
         total += deleted
         if deleted < batch_rows:
             return total
