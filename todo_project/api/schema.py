@@ -5,6 +5,9 @@ succeeds; the rest is read from what they run on (serializers of body and query,
 path), and `errors.py` itself makes the examples and headers of the errors.
 """
 
+# mypy: allow-untyped-calls
+# drf-spectacular's own methods have no types.
+
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +34,7 @@ _JSON = "application/json"
 class EnvelopeSchema(AutoSchema):
     """One operation, as the conventions have it."""
 
-    view: StrictInputMixin
+    view: StrictInputMixin  # type: ignore[override]
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Schema | None:
         operation = super().get_operation(*args, **kwargs)
@@ -89,7 +92,7 @@ class EnvelopeSchema(AutoSchema):
             return None
         schema, is_required = self._get_request_for_media_type(serializer)
         return {
-            "description": f"At most {settings.MAX_BODY_BYTES // 1024} KiB.",
+            "description": f"At most {settings.MAX_BODY_BYTES // 1024} KiB, without U+0000.",
             "content": {_JSON: {"schema": schema}},
             "required": is_required,
         }
@@ -147,6 +150,8 @@ class EnvelopeSchema(AutoSchema):
             headers.append("Location")
         if self._is_paged():
             headers.append("Link")
+        if self._is_limited():
+            headers += _RATE_HEADERS
         success = {"description": HTTPStatus(status).phrase, "headers": _header_references(headers)}
         if serializer is not None:
             success["content"] = {_JSON: {"schema": self._envelope(force_instance(serializer))}}
@@ -175,6 +180,8 @@ class EnvelopeSchema(AutoSchema):
         yield from (400, 406, 413, 415, 500, 503)
         if self.get_auth() or (self._reads_credentials() and not is_creation):
             yield 401
+        if self._is_limited():
+            yield 429
         names = set(variables(self.path))
         if "user_id" in names:
             yield 403
@@ -182,9 +189,17 @@ class EnvelopeSchema(AutoSchema):
             yield 404
 
     def _reads_credentials(self) -> bool:
+        return bool(self._body_fields() & {"password", "refresh"})
+
+    def _is_limited(self) -> bool:
+        """Whether tries are counted: by a throttle, which lets reads pass, or of a password."""
+        is_write = self.method != "GET"
+        tries_password = bool(self._body_fields() & {"password", "current_password"})
+        return is_write and (bool(self.view.throttle_classes) or tries_password)
+
+    def _body_fields(self) -> set[str]:
         serializer = self.get_request_serializer()
-        fields = [] if serializer is None else serializer().fields
-        return "password" in fields or "refresh" in fields
+        return set() if serializer is None else set(serializer().fields)
 
 
 class AccessTokenScheme(OpenApiAuthenticationExtension):
@@ -228,7 +243,13 @@ def _error(meaning: str, faults: Iterable[exceptions.APIException]) -> Schema:
     examples = {code: {"value": body} for code, body in bodies.items()}
     return {
         "description": meaning,
-        "headers": _header_references(["X-Request-ID", *answers[0].headers]),
+        "headers": _header_references(
+            [
+                "X-Request-ID",
+                *answers[0].headers,
+                *(_RATE_HEADERS if "RATE_LIMITED" in bodies else []),
+            ]
+        ),
         "content": {_JSON: {"schema": schema, "examples": examples}},
     }
 
@@ -288,7 +309,17 @@ _HEADERS: Mapping[str, Schema] = {
     ),
     "WWW-Authenticate": _header("As RFC 6750, section 3, has it.", type="string"),
     "Retry-After": _header("Seconds to wait before the next try.", type="integer", minimum=1),
+    "RateLimit-Limit": _header(
+        "Tries in one window of time.", is_required=False, type="integer", minimum=1
+    ),
+    "RateLimit-Remaining": _header(
+        "Tries left in this window.", is_required=False, type="integer", minimum=0
+    ),
+    "RateLimit-Reset": _header(
+        "Seconds until the next window.", is_required=False, type="integer", minimum=1
+    ),
 }
+_RATE_HEADERS = [name for name in _HEADERS if name.startswith("RateLimit-")]
 
 _REQUEST_ID_FIELD = {"type": "string", "description": "As in X-Request-ID."}
 _SCHEMAS: Mapping[str, Schema] = {
@@ -324,8 +355,7 @@ _SCHEMAS: Mapping[str, Schema] = {
 _ERRORS: Mapping[int, tuple[str, str, list[exceptions.APIException]]] = {
     400: (
         "BadRequest",
-        "A field, a query parameter or the Host is wrong, or the body is not a JSON object. What "
-        "is unknown is refused, not ignored.",
+        "What is sent is wrong or not known: nothing is ignored.",
         [
             exceptions.ValidationError(
                 {"limit": [exceptions.ErrorDetail("A valid integer is required.", "invalid")]}
@@ -351,6 +381,11 @@ _ERRORS: Mapping[int, tuple[str, str, list[exceptions.APIException]]] = {
         "UnsupportedMediaType",
         "The body is not sent as JSON in UTF-8.",
         [exceptions.UnsupportedMediaType("text/plain")],
+    ),
+    429: (
+        "TooManyRequests",
+        "Too many tries in this window of time. Operators choose the limits.",
+        [exceptions.Throttled(wait=30)],
     ),
     500: ("InternalError", "A defect of the server.", [errors.internal_error()]),
     503: (
