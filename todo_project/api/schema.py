@@ -5,6 +5,9 @@ succeeds; the rest is read from what they run on (serializers of body and query,
 path), and `errors.py` itself makes the examples and headers of the errors.
 """
 
+# mypy: allow-untyped-calls
+# drf-spectacular's own methods have no types.
+
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +34,7 @@ _JSON = "application/json"
 class EnvelopeSchema(AutoSchema):
     """One operation, as the conventions have it."""
 
-    view: StrictInputMixin
+    view: StrictInputMixin  # type: ignore[override]
 
     def get_operation(self, *args: Any, **kwargs: Any) -> Schema | None:
         operation = super().get_operation(*args, **kwargs)
@@ -89,7 +92,7 @@ class EnvelopeSchema(AutoSchema):
             return None
         schema, is_required = self._get_request_for_media_type(serializer)
         return {
-            "description": f"At most {settings.MAX_BODY_BYTES // 1024} KiB.",
+            "description": f"At most {settings.MAX_BODY_BYTES // 1024} KiB, without U+0000.",
             "content": {_JSON: {"schema": schema}},
             "required": is_required,
         }
@@ -324,8 +327,7 @@ _SCHEMAS: Mapping[str, Schema] = {
 _ERRORS: Mapping[int, tuple[str, str, list[exceptions.APIException]]] = {
     400: (
         "BadRequest",
-        "A field, a query parameter or the Host is wrong, or the body is not a JSON object. What "
-        "is unknown is refused, not ignored.",
+        "What is sent is wrong or not known: nothing is ignored.",
         [
             exceptions.ValidationError(
                 {"limit": [exceptions.ErrorDetail("A valid integer is required.", "invalid")]}
