@@ -107,7 +107,7 @@ class TaskListQuery(QuerySerializer):
         default=DEFAULT_ORDERING,
         help_text="`-` sorts downwards. Ties are broken by id; tasks without a value come last.",
     )
-    is_completed = FlagField(required=False)
+    is_completed = FlagField(required=False, help_text="Completed tasks only, or open ones.")
     search = StringField(
         required=False,
         trim_whitespace=False,

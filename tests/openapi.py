@@ -1,2 +1,184 @@
-def validate_response(method, path, response):
-    return None
+"""Checks answers against the committed OpenAPI document; the client of the tests does it to each.
+
+Stricter than the document where that leaves room for growth: an answer holds no property that is
+not documented, and times and UUIDs stand in the one form that the contract promises.
+"""
+
+import copy
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from django.http.response import HttpResponseBase
+from jsonschema import Draft202012Validator, FormatChecker
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "openapi.yaml"
+Node = dict[str, Any]
+
+_JSON = "application/json"
+_URI = "urn:openapi"
+_ERROR_POINTER = "/components/schemas/ErrorEnvelope"
+
+FORMATS = FormatChecker(formats=())
+
+
+@FORMATS.checks("date-time")
+def _is_time(value: object) -> bool:
+    """In UTC, with microseconds and `Z`."""
+    form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+    return not isinstance(value, str) or re.fullmatch(form, value, re.ASCII) is not None
+
+
+@FORMATS.checks("uuid")
+def _is_uuid(value: object) -> bool:
+    form = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    return not isinstance(value, str) or re.fullmatch(form, value) is not None
+
+
+@FORMATS.checks("uri-reference")
+def _is_path(value: object) -> bool:
+    """Path-absolute, as the contract has `Location`."""
+    return not isinstance(value, str) or re.match(r"/(?!/)", value) is not None
+
+
+def validate_response(method: str, path: str, response: HttpResponseBase) -> None:
+    """Raises AssertionError where the document does not allow `response` to `method` on `path`.
+
+    `path` may be under either prefix, with or without trailing slash and query. What is no
+    operation (admin, assets, unknown URLs, wrong methods) must at least answer errors in shape.
+    """
+    exchange = f"{method} {path} answered {response.status_code}"
+    template = _template(unquote(urlsplit(path).path))
+    method_key = "get" if method == "HEAD" else method.lower()
+    operation = read_document()["paths"].get(template, {}).get(method_key)
+    if template is None or operation is None:
+        is_refusal = response.status_code >= 400 or method == "OPTIONS"
+        assert template is None or is_refusal, f"{exchange}, but documented is no such method"
+        if response.status_code >= 400 and response.get("Content-Type") == _JSON:
+            _validate_body(exchange, method, response, _ERROR_POINTER)
+        return
+
+    if response.status_code == 301 and response["Location"].startswith("https://"):
+        return  # to TLS, before any route is reached
+
+    statuses = operation["responses"]
+    documented = statuses.get(str(response.status_code))
+    assert documented is not None, f"{exchange}, but documented are {', '.join(statuses)}"
+    pointer = f"/paths/{_escape(template)}/{method_key}/responses/{response.status_code}"
+    pointer, definition = _resolve(pointer, documented)
+    _validate_headers(exchange, response, definition.get("headers", {}))
+    if _JSON in definition.get("content", {}):
+        content_type = response.get("Content-Type")
+        assert content_type == _JSON, f"{exchange} as {content_type}, but documented is {_JSON}"
+        _validate_body(exchange, method, response, f"{pointer}/content/{_escape(_JSON)}/schema")
+    else:
+        body = _body(response)
+        assert not body, f"{exchange} with a body, but documented is none: {body[:500]!r}"
+
+
+@cache
+def read_document() -> Node:
+    document: Node = yaml.load(DOCUMENT.read_text(), Loader=yaml.CSafeLoader)
+    return document
+
+
+@cache
+def schema_validator(pointer: str) -> Draft202012Validator:
+    """For the schema at `pointer` (RFC 6901) in the document."""
+    reference = {"$ref": f"{_URI}#{pointer}"}
+    return Draft202012Validator(reference, registry=_registry(), format_checker=FORMATS)
+
+
+@cache
+def _registry() -> Registry[Any]:
+    closed = copy.deepcopy(read_document())
+    schemas = closed["components"]["schemas"]
+    answers = {name: schemas[name] for name in schemas if not name.endswith("Request")}
+    for schema in _nodes(answers):
+        if schema.get("type") == "object" and "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+    resource = DRAFT202012.create_resource(closed)
+    registry: Registry[Any] = Registry().with_resource(_URI, resource)
+    return registry
+
+
+def _template(path: str) -> str | None:
+    """The documented path that `path` is an instance of, if any."""
+    path = path.removesuffix("/")
+    if path.startswith("/users/"):
+        templates = [template for template in _patterns() if template.startswith("/api/{user_id}/")]
+        path = "/api/" + path.removeprefix("/users/")
+    else:
+        templates = list(_patterns())
+    matching = [template for template in templates if _patterns()[template].fullmatch(path)]
+    return min(matching, key=lambda template: template.count("{"), default=None)
+
+
+@cache
+def _patterns() -> Mapping[str, re.Pattern[str]]:
+    return {
+        template: re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)))
+        for template in read_document()["paths"]
+    }
+
+
+def _resolve(pointer: str, node: Node) -> tuple[str, Node]:
+    """Follows a reference to a component, where `node` is one."""
+    if "$ref" not in node:
+        return pointer, node
+    _, _, kind, name = node["$ref"].split("/")
+    return f"/components/{kind}/{name}", read_document()["components"][kind][name]
+
+
+def _validate_headers(exchange: str, response: HttpResponseBase, headers: Node) -> None:
+    for name, reference in headers.items():
+        pointer, definition = _resolve("", reference)
+        value: Any = response.get(name)
+        assert value is not None or not definition["required"], f"{exchange} without {name}"
+        if value is not None:
+            is_number = definition["schema"]["type"] == "integer" and value.isdecimal()
+            _validate(
+                f"{exchange}, {name}", int(value) if is_number else value, f"{pointer}/schema"
+            )
+
+
+def _validate_body(exchange: str, method: str, response: HttpResponseBase, pointer: str) -> None:
+    body = _body(response)
+    if method == "HEAD":
+        assert not body, f"{exchange} with a body"
+        return
+    try:
+        value = json.loads(body)
+    except ValueError:
+        raise AssertionError(f"{exchange}, but not in JSON: {body[:500]!r}") from None
+    _validate(exchange, value, pointer)
+
+
+def _validate(exchange: str, value: object, pointer: str) -> None:
+    errors = schema_validator(pointer).iter_errors(value)
+    faults = "".join(f"\n  {error.json_path}: {error.message}" for error in errors)
+    assert not faults, f"{exchange}, but not as documented at {pointer}:{faults}"
+
+
+def _body(response: HttpResponseBase) -> bytes:
+    content: bytes = getattr(response, "content", b"")
+    return content
+
+
+def _escape(token: str) -> str:
+    return token.replace("~", "~0").replace("/", "~1")
+
+
+def _nodes(node: object) -> Iterator[Node]:
+    if isinstance(node, dict):
+        yield node
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        yield from _nodes(child)

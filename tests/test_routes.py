@@ -62,6 +62,15 @@ def test_head_answers_as_get(path: str, alice_client: ApiClient, task: Task) -> 
     assert dict(response.headers) == dict(got.headers)
 
 
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [("/api/schema", "image/png"), ("/api/docs", "image/png"), ("/api/redoc", "application/json")],
+)
+def test_pages_say_what_they_cannot_answer(path: str, accept: str, client: ApiClient) -> None:
+    """[B3]"""
+    assert_error(client.get(path, accept=accept), 406, "NOT_ACCEPTABLE")
+
+
 def test_options_is_for_preflight(alice_client: ApiClient) -> None:
     assert_error(alice_client.call("OPTIONS", "/api/me/tasks"), 405, "METHOD_NOT_ALLOWED")
 

@@ -184,6 +184,7 @@ def test_delete_answers_nothing_and_is_final(alice_client: ApiClient, task: Task
 
     assert (response.status_code, response.content) == (204, b"")
     assert "Content-Type" not in response
+    assert "Content-Length" not in response
     assert not Task.objects.exists()
     assert_error(alice_client.delete(path), 404, "NOT_FOUND")
 

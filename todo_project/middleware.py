@@ -25,6 +25,7 @@ from rest_framework.exceptions import (
     APIException,
     ErrorDetail,
     MethodNotAllowed,
+    NotAcceptable,
     NotFound,
     ValidationError,
 )
@@ -69,8 +70,8 @@ class RequestMiddleware:
         _write_rate_headers(request, response)
         if not response.has_header("Cache-Control"):
             response["Cache-Control"] = _cache_control(request.path_info)
-        if not response.streaming and not response.has_header("Content-Length"):
-            assert isinstance(response, HttpResponse)
+        has_body = response.status_code not in (204, 304)  # RFC 9110, section 8.6
+        if isinstance(response, HttpResponse) and has_body and "Content-Length" not in response:
             response["Content-Length"] = str(len(response.content))
         self._log(request, response, duration_ms=(time.perf_counter() - started) * 1000)
         return response
@@ -145,6 +146,8 @@ def _in_api_shape(request: HttpRequest, response: HttpResponseBase) -> HttpRespo
             error = NotFound()
         case 405:
             error = MethodNotAllowed(str(request.method))
+        case 406:
+            error = NotAcceptable("None of the media types in Accept can be answered.")
         case _:
             error = internal_error()
     reshaped = error_response(request, error)
