@@ -24,24 +24,46 @@ EVERYWHERE = {"400", "406", "413", "415", "500", "503"}
 OF_CALLER = EVERYWHERE | {"401"}
 OF_PATH = OF_CALLER | {"403"}
 OF_TASK = OF_PATH | {"404"}
+LIMITED = {"429"}
 OPERATIONS = {
-    "auth_register": ("POST /api/auth/register", {"201"} | EVERYWHERE),
-    "auth_token": ("POST /api/auth/token", {"200"} | OF_CALLER),
-    "auth_token_refresh": ("POST /api/auth/token/refresh", {"200"} | OF_CALLER),
+    "auth_register": ("POST /api/auth/register", {"201"} | EVERYWHERE | LIMITED),
+    "auth_token": ("POST /api/auth/token", {"200"} | OF_CALLER | LIMITED),
+    "auth_token_refresh": ("POST /api/auth/token/refresh", {"200"} | OF_CALLER | LIMITED),
+    "auth_logout_all": ("POST /api/auth/logout-all", {"204"} | OF_CALLER),
+    "auth_sessions_list": ("GET /api/auth/sessions", {"200"} | OF_CALLER),
+    "auth_sessions_end": (
+        "DELETE /api/auth/sessions/{session_id}",
+        {"204", "404"} | OF_CALLER,
+    ),
+    "auth_password_reset": ("POST /api/auth/password/reset", {"202"} | EVERYWHERE | LIMITED),
+    "auth_password_reset_confirm": (
+        "POST /api/auth/password/reset/confirm",
+        {"204"} | EVERYWHERE | LIMITED,
+    ),
     "auth_logout": ("POST /api/auth/logout", {"204"} | OF_CALLER),
     "auth_me_read": ("GET /api/auth/me", {"200"} | OF_CALLER),
     "auth_me_update": ("PATCH /api/auth/me", {"200"} | OF_CALLER),
-    "auth_me_delete": ("DELETE /api/auth/me", {"204"} | OF_CALLER),
-    "auth_password_change": ("POST /api/auth/password", {"204"} | OF_CALLER),
+    "auth_me_delete": ("DELETE /api/auth/me", {"204"} | OF_CALLER | LIMITED),
+    "auth_password_change": ("POST /api/auth/password", {"204"} | OF_CALLER | LIMITED),
     "tasks_list": ("GET /api/{user_id}/tasks", {"200"} | OF_PATH),
-    "tasks_create": ("POST /api/{user_id}/tasks", {"201"} | OF_PATH),
+    "tasks_create": ("POST /api/{user_id}/tasks", {"201"} | OF_PATH | LIMITED),
     "tasks_read": ("GET /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK),
-    "tasks_replace": ("PUT /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK),
-    "tasks_update": ("PATCH /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK),
-    "tasks_delete": ("DELETE /api/{user_id}/tasks/{task_id}", {"204"} | OF_TASK),
-    "tasks_complete": ("PATCH /api/{user_id}/tasks/{task_id}/complete", {"200"} | OF_TASK),
+    "tasks_replace": ("PUT /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK | LIMITED),
+    "tasks_update": ("PATCH /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK | LIMITED),
+    "tasks_delete": ("DELETE /api/{user_id}/tasks/{task_id}", {"204"} | OF_TASK | LIMITED),
+    "tasks_complete": (
+        "PATCH /api/{user_id}/tasks/{task_id}/complete",
+        {"200"} | OF_TASK | LIMITED,
+    ),
 }
-PUBLIC = {"auth_register", "auth_token", "auth_token_refresh", "auth_logout"}
+PUBLIC = {
+    "auth_register",
+    "auth_token",
+    "auth_token_refresh",
+    "auth_logout",
+    "auth_password_reset",
+    "auth_password_reset_confirm",
+}
 
 
 def documented() -> dict[str, tuple[str, dict[str, Any]]]:

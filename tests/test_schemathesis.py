@@ -4,18 +4,21 @@ Schemathesis makes requests that the document allows, requests that it forbids, 
 them. All come from one seed, so that a failure repeats.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import hypothesis
 import pytest
 import schemathesis
+from django.utils import timezone
 from schemathesis import Case, CheckFunction, Config, Response
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from accounts.models import User
+from accounts import mail
+from accounts.models import Session, User
 from tasks.models import Task
 from tests.conftest import begin_session
 from todo_project.wsgi import application
@@ -34,6 +37,8 @@ REFUSALS: Mapping[str, set[str]] = {
     "auth_me_update": {"immutable"},  # any address but the present one
     "auth_me_delete": {"wrong_password"},  # nobody guesses the right one
     "auth_password_change": {"wrong_password"} | PASSWORD_FAULTS,
+    "auth_password_reset": BLANK,
+    "auth_password_reset_confirm": {"invalid"} | PASSWORD_FAULTS | BLANK,  # nobody's link
     # Only the service makes cursors; and RFC 3339 knows times beyond the years 1 to 9999 in UTC.
     "tasks_list": {"invalid_cursor", "rfc3339"} | BLANK,
     "tasks_create": BLANK,
@@ -71,22 +76,30 @@ schema = schemathesis.openapi.from_wsgi(
 
 
 @pytest.fixture
-def alice(transactional_db: None) -> User:
-    """Has a password that is none of the document's examples."""
-    return User.objects.create_user("alice@example.org", "what nobody guesses", name="Alice")
+def alice(transactional_db: None, settings: Any) -> Iterator[User]:
+    """Has a password that is none of the document's examples, and may try as often as she likes."""
+    settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS)
+    yield User.objects.create_user("alice@example.org", "what nobody guesses", name="Alice")
+    assert mail.queue.wait(30)
 
 
-@pytest.fixture
-def headers(alice: User) -> dict[str, str]:
-    return {"Authorization": f"Bearer {begin_session(alice).access}"}
+def signed_in(user: User) -> dict[str, str]:
+    """A session for one request, because some end it."""
+    return {"Authorization": f"Bearer {begin_session(user).access}"}
 
 
 @schema.parametrize()
 @hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck))
-def test_operation(case: Case[Any], alice: User, headers: dict[str, str]) -> None:
+def test_operation(case: Case[Any], alice: User) -> None:
     with suppress(KeyError, ValueError):  # no operation on a task; no UUID
         task_id = UUID(case.path_parameters["task_id"])
         Task.objects.get_or_create(id=task_id, user=alice, defaults={"title": "Buy milk"})
+    with suppress(KeyError, ValueError):
+        session_id = UUID(case.path_parameters["session_id"])
+        tomorrow = timezone.now() + timedelta(days=1)
+        session = {"user": alice, "expires_at": tomorrow, "ended_at": None}
+        Session.objects.update_or_create(id=session_id, defaults=session)
+    headers = signed_in(alice)
 
     response = case.call(headers=headers)
 
@@ -107,7 +120,7 @@ def excused_checks(case: Case[Any], response: Response) -> list[CheckFunction]:
     return [positive_data_acceptance] if (faults or {error["code"]}) <= refusals else []
 
 
-def test_sequences_of_operations(headers: dict[str, str]) -> None:
+def test_sequences_of_operations(alice: User) -> None:
     """What was created is there, and what was deleted is gone, in whatever order they are used."""
     # Without registration: nobody signs in to the accounts that it would make.
     machine: Any = schema.exclude(operation_id="auth_register").as_state_machine()
@@ -120,13 +133,14 @@ def test_sequences_of_operations(headers: dict[str, str]) -> None:
             case.path_parameters["user_id"] = "me"
 
         def get_call_kwargs(self, case: Case[Any]) -> dict[str, Any]:
-            return {"headers": headers}
+            self.headers = signed_in(alice)
+            return {"headers": self.headers}
 
         def validate_response(self, response: Response, case: Case[Any], **kwargs: Any) -> None:
             case.validate_response(
                 response,
-                headers=headers,
-                transport_kwargs={"headers": headers},
+                headers=self.headers,
+                transport_kwargs={"headers": self.headers},
                 excluded_checks=excused_checks(case, response),
                 recorder=self.recorder,
             )
