@@ -1,8 +1,64 @@
 """The application for WSGI servers; `manage.py serve` runs it under granian."""
 
 import os
+import threading
+from collections.abc import Iterable
+from io import BytesIO
+from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+from django.db import connection, connections
+from django.http.response import HttpResponseBase
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_project.settings")
-application = get_wsgi_application()
+_django = get_wsgi_application()
+_this_thread = threading.local()
+
+
+def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    if not hasattr(_this_thread, "closing"):
+        _this_thread.closing = _Closing()
+    if "HTTP_TRANSFER_ENCODING" in environ and environ.get("wsgi.input_terminated"):
+        _read_chunked_body(environ)
+    return [_whole_body(_django(environ, start_response))]
+
+
+class _Closing:
+    """Closes the database connection of the thread that it is stored in, when the thread ends.
+
+    granian ends idle threads. The connection is part of a reference cycle and would stay open, and
+    its slot taken, until the garbage collector comes by, which in an idle process may be never.
+    """
+
+    def __init__(self) -> None:
+        self._connection = connections[connection.alias]
+
+    def __del__(self) -> None:
+        self._connection.close()
+
+
+def _whole_body(response: HttpResponseBase) -> bytes:
+    """An answer in one piece, which the server sends by itself, in one packet where it fits.
+
+    Piece by piece a slow reader of a file would keep a thread waiting. The longest, a page of
+    tasks, is in memory anyway.
+    """
+    try:
+        return b"".join(response)
+    finally:
+        response.close()
+
+
+def _read_chunked_body(environ: "WSGIEnvironment") -> None:
+    """Gives a body that came in chunks the length that Django needs: it reads none without.
+
+    One byte more than the limit is read, so that a body which is too large is seen to be.
+    """
+    body = environ["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
+    environ["wsgi.input"] = BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    del environ["HTTP_TRANSFER_ENCODING"]

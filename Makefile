@@ -1,0 +1,95 @@
+# A thin layer: whatever a target does, its recipe can be typed by hand as well.
+
+PYTHON ?= python3
+PORT ?= 8000
+
+BIN := .venv/bin
+# Made anew when the files that they depend on change: what is installed already stays.
+LOCAL := .venv/installed-local
+DEV := .venv/installed-dev
+
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+NEW_SECRET := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))'
+
+# The settings of the tests need no environment.
+MANAGE := env DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py
+MAKE_SCHEMA := $(MANAGE) spectacular --validate --fail-on-warn --file
+# A service as in production, to be looked at and not to be run.
+PRODUCTION := env -i PATH="$$PATH" DEBUG=false ALLOWED_HOSTS=api.example.com TRUSTED_PROXIES=1 \
+	SECRET_KEY="$$($(NEW_SECRET))" JWT_SIGNING_KEY="$$($(NEW_SECRET))" \
+	DATABASE_URL='postgresql://app:secret@db.example.com/todo?sslmode=verify-full'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check schema serve secret clean
+
+help:
+	@echo 'make run      set everything up and run the development server (PORT=8000)'
+	@echo 'make test     run the tests (ARGS="-k cursor" for some of them)'
+	@echo 'make check    format, lint, types, import rules, settings, migrations, schema'
+	@echo 'make schema   write openapi.yaml anew, after a change of the API'
+	@echo 'make serve    migrate, and run the production server; reads the environment, not .env'
+	@echo 'make secret   print a random secret'
+	@echo 'make clean    remove .venv and caches; .env and the database in .postgres stay'
+	@echo
+	@echo 'PYTHON=python3.13 chooses the Python that .venv is made with: 3.11 to 3.13.'
+
+run: $(LOCAL) .env
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@echo
+	@echo '  Documentation  http://127.0.0.1:$(PORT)/api/docs'
+	@echo '  API            http://127.0.0.1:$(PORT)/api/'
+	@echo '  Admin          http://127.0.0.1:$(PORT)/admin/ (first: $(BIN)/python manage.py createsuperuser)'
+	@echo
+	@exec env DJANGO_RUNSERVER_HIDE_WARNING=true $(BIN)/python manage.py runserver 127.0.0.1:$(PORT)
+
+test: $(DEV)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
+
+check: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	$(MANAGE) makemigrations --check --dry-run
+	$(MANAGE) lintmigrations
+	$(MAKE_SCHEMA) .venv/openapi.yaml
+	@diff -u openapi.yaml .venv/openapi.yaml || { echo 'openapi.yaml is out of date: run make schema.'; exit 1; }
+	$(BIN)/python -m pip check
+
+schema: $(DEV)
+	$(MAKE_SCHEMA) openapi.yaml
+
+serve: $(LOCAL)
+	@env DEBUG=false $(BIN)/python manage.py migrate --verbosity 0
+	@exec env DEBUG=false $(BIN)/python manage.py serve
+
+secret:
+	@$(NEW_SECRET)
+
+clean:
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Made once, never overwritten; readable by its owner alone.
+.env:
+	@umask 077; key=$$($(NEW_SECRET)) && jwt_key=$$($(NEW_SECRET)) && sed \
+		-e "s/^SECRET_KEY=.*/SECRET_KEY=$$key/" \
+		-e "s/^JWT_SIGNING_KEY=.*/JWT_SIGNING_KEY=$$jwt_key/" \
+		.env.example > .env.new && mv .env.new .env
+	@echo 'Made .env from .env.example, with secrets of its own.'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Python 3.11 to 3.13 is needed, and $(PYTHON) is %s.%s. Choose another: make PYTHON=python3.13 ..." % v)'
+	@$(PYTHON) -m venv --clear .venv
+
+$(LOCAL): $(BIN)/python requirements.txt requirements-local.txt
+	@echo 'Installing requirements-local.txt ...'
+	@$(PIP_INSTALL) -r requirements-local.txt
+	@touch $@
+
+$(DEV): $(LOCAL) requirements-dev.txt
+	@echo 'Installing requirements-dev.txt ...'
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@

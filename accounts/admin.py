@@ -1,0 +1,282 @@
+"""People, sessions and groups in Django admin.
+
+Beyond Django's permissions: only superusers give rights and manage operators' accounts, because
+whoever sets an operator's password has that operator's rights.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth import admin as auth_admin
+from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
+from django.contrib.auth.models import Group
+from django.db import transaction
+from django.db.models import DO_NOTHING, Exists, ForeignObjectRel, Model, OuterRef, QuerySet
+from django.db.models.functions import Lower
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from todo_project.admin import LargeTableAdmin, capped_count
+
+from .models import Session, User
+
+RIGHTS = ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
+
+
+class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
+    """Sets a password or takes it away; both end the user's sessions."""
+
+    def save(self, commit: bool = True) -> User:
+        with transaction.atomic():
+            user: User = super().save(commit)
+            if not user.has_usable_password():  # which User.save() doesn't take for a change
+                user.sessions.end()
+        return user
+
+
+@admin.register(User)
+class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg]
+    add_form = BaseUserCreationForm
+    change_password_form = PasswordForm
+    add_fieldsets = ((None, {"fields": ("email", "name", "password1", "password2")}),)
+    readonly_fields = ("id", "created_at", "last_login", "belongings")
+    list_display = ("email", "name", "is_active", "is_staff", "created_at")
+    list_filter = ()
+    search_fields = ("email",)
+    search_help_text = "An e-mail address, or its beginning."
+    actions = ("deactivate", "activate")
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        if obj is None:
+            return self.add_fieldsets
+        password = ("password",) if self.has_change_permission(request, obj) else ()
+        return (
+            (None, {"fields": ("email", "name", *password, "is_active")}),
+            *((RIGHTS,) if request.user.is_superuser else ()),
+            ("Record", {"fields": self.readonly_fields}),
+        )
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_manage(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_manage(request, obj)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[User], search_term: str
+    ) -> tuple[QuerySet[User], bool]:
+        """A whole address by the unique index, in any collation; otherwise a prefix.
+
+        A prefix is served by the same index where the database sorts by code point (collation C,
+        or the builtin C.UTF-8), and reads every address where it doesn't.
+        """
+        email = search_term.strip().lower()
+        if not email:
+            return queryset, False
+        if "\x00" in email:  # PostgreSQL has no such text
+            return queryset.none(), False
+        addresses = queryset.alias(lower_email=Lower("email"))
+        exact = addresses.filter(lower_email=email)
+        if "@" in email and exact.exists():
+            return exact, False
+        return addresses.filter(lower_email__startswith=email), False
+
+    def save_model(
+        self, request: HttpRequest, obj: User, form: "forms.ModelForm[User]", change: bool
+    ) -> None:
+        """Writes the changed columns alone, so that a password changed meanwhile survives."""
+        columns = {field.name for field in self.opts.concrete_fields}
+        changed = [name for name in form.changed_data if name in columns]
+        obj.save(update_fields=changed if change else None)
+
+    def get_deleted_objects(
+        self, objs: Iterable[User], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """The users, and in one line how much goes with them: Django's would list all of it.
+
+        Protects whoever acted as an operator, because the admin log of it would go, too. One query
+        for that, and one for each kind of belongings.
+        """
+        users = list(objs)
+        shown: list[str] = [
+            format_html('<a href="{}">{}</a>', _url("change", user), user) for user in users
+        ]
+        shown.append(f"With them go {' and '.join(_count_belongings(users))}.")
+        forbidden = not all(self.has_delete_permission(request, user) for user in users)
+        acted = Exists(LogEntry.objects.filter(user=OuterRef("pk")))
+        protected = [
+            f"The admin log of what {user} did as an operator: deactivate the account instead."
+            for user in User.objects.filter(acted, pk__in=[user.id for user in users])
+        ]
+        return shown, {"users": len(users)}, {"operators"} if forbidden else set(), protected
+
+    @admin.action(permissions=["change"], description="Deactivate selected users")
+    def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Ends their sessions, too. A careless click does not lock the operator out."""
+        self._set_active(request, queryset.exclude(pk=_operator_id(request)), is_active=False)
+
+    @admin.action(permissions=["change"], description="Activate selected users")
+    def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._set_active(request, queryset, is_active=True)
+
+    def _set_active(
+        self, request: HttpRequest, queryset: QuerySet[User], *, is_active: bool
+    ) -> None:
+        """Changes and logs those that are not so already and that the operator may manage."""
+        changing = queryset.filter(is_active=not is_active)
+        if not request.user.is_superuser:
+            changing = changing.filter(is_staff=False, is_superuser=False)
+        # Locked, so that the log names those that change, and no others.
+        users = list(changing.select_for_update(no_key=True))
+        changed = User.objects.get_queryset().filter(pk__in=[user.id for user in users])
+        if is_active:
+            changed.activate()
+        else:
+            changed.deactivate()
+        verb = "Activated" if is_active else "Deactivated"
+        _log_changes(request, users, f"{verb}.")
+        self.message_user(
+            request,
+            f"{verb} {len(users)}. Left alone: those that were so already, your own account and, "
+            "unless you are a superuser, operators.",
+            messages.SUCCESS if users else messages.WARNING,
+        )
+
+    @admin.display(description="belongings")
+    def belongings(self, user: User) -> SafeString:
+        """Links to the lists of what is the user's."""
+        return format_html_join(
+            " · ",
+            '<a href="{}?q={}">{}</a>',
+            (
+                (_url("changelist", relation.related_model), user.email, _plural(relation))
+                for relation in _belongings()
+            ),
+        )
+
+
+@admin.register(Session)
+class SessionAdmin(LargeTableAdmin):
+    """To look at and to end, never to write. Whoever may "change" sessions may end them.
+
+    The hashes of the tokens are nowhere on the pages.
+    """
+
+    fields = list_display = (
+        "id", "user", "created_at", "last_refreshed", "expires_at", "ended_at", "user_agent",
+        "address",
+    )  # fmt: skip
+    list_select_related = ("user",)
+    search_fields = ("user__email",)
+    search_help_text = "The user's e-mail address."
+    actions = ("end",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        return False
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return super().has_change_permission(request)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Session], search_term: str
+    ) -> tuple[QuerySet[Session], bool]:
+        """The sessions of one user, by the whole address."""
+        email = search_term.strip()
+        if not email:
+            return queryset, False
+        if "\x00" in email:
+            return queryset.none(), False
+        return queryset.filter(user__in=User.objects.with_email(email)), False
+
+    @admin.action(permissions=["end"], description="End selected sessions")
+    def end(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        # Locked, so that the log names those that end now, and no others.
+        live = queryset.filter(ended_at=None).select_related(None)
+        sessions = list(live.select_for_update(no_key=True))
+        Session.objects.filter(pk__in=[session.pk for session in sessions]).end()
+        _log_changes(request, sessions, "Ended.")
+        self.message_user(request, f"Ended {len(sessions)} sessions.", messages.SUCCESS)
+
+    @admin.display(description="last refreshed")
+    def last_refreshed(self, session: Session) -> datetime:
+        return session.rotated_at
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(auth_admin.GroupAdmin):
+    """For superusers alone: whoever edits a group gives its members rights, themselves included."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_view_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return request.user.is_superuser
+
+
+def _may_manage(request: HttpRequest, user: User | None) -> bool:
+    if user is None or request.user.is_superuser:
+        return True
+    return not (user.is_staff or user.is_superuser)
+
+
+def _operator_id(request: HttpRequest) -> UUID:
+    assert isinstance(request.user, User)  # admin has asked for a sign-in
+    return request.user.id
+
+
+def _log_changes(request: HttpRequest, changed: Iterable[Model], message: str) -> None:
+    """An entry in the admin log for each of them, in one query."""
+    LogEntry.objects.log_actions(_operator_id(request), changed, CHANGE, message)
+
+
+def _belongings() -> list[ForeignObjectRel]:
+    """The relations whose rows the database deletes with their user."""
+    return [
+        relation
+        for relation in User._meta.related_objects
+        if getattr(relation, "on_delete", None) is DO_NOTHING
+    ]
+
+
+def _count_belongings(users: list[User]) -> Iterator[str]:
+    """Such as "1 session" and "more than 1,000 tasks"; a bounded query for each."""
+    for relation in _belongings():
+        model = relation.related_model
+        owned = model._default_manager.filter(**{f"{relation.field.name}__in": users})
+        count = capped_count(owned)
+        yield f"{count} {model._meta.verbose_name if count == 1 else _plural(relation)}"
+
+
+def _plural(relation: ForeignObjectRel) -> str:
+    return str(relation.related_model._meta.verbose_name_plural)
+
+
+def _url(page: str, model: type[Model] | Model) -> str:
+    """The address of a model's list, or of an object's page."""
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}"
+    return reverse(name, args=() if isinstance(model, type) else (model.pk,))

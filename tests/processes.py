@@ -1,0 +1,59 @@
+"""Runs manage.py as production does: in processes of its own, with a production environment.
+
+For the tests of commands. Nothing of the developer's environment or .env reaches these processes.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from todo_project import embedded_postgres
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def database_url(name: str) -> str:
+    """URL of the database `name` on the server that the tests use."""
+    url = os.environ.get("DATABASE_URL") or embedded_postgres.database_url()
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def production(**variables: str) -> dict[str, str]:
+    """A whole environment; `variables` join it."""
+    return {
+        "PATH": os.environ["PATH"],
+        "DEBUG": "false",
+        "SECRET_KEY": settings.SECRET_KEY,
+        "JWT_SIGNING_KEY": settings.JWT_SIGNING_KEY,
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "SECURE_SSL": "false",  # the tests speak plain HTTP
+        **variables,
+    }
+
+
+def start(*arguments: str, env: dict[str, str], **options: Any) -> subprocess.Popen[str]:
+    """Starts `manage.py` in a session of its own, out of reach of the terminal's Ctrl-C."""
+    return subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        cwd=PROJECT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def wait_until(condition: Callable[[], Any], *, seconds: float = 20) -> None:
+    """Raises AssertionError where `condition` isn't true in time."""
+    deadline = monotonic() + seconds
+    while not condition():
+        assert monotonic() < deadline, f"not in {seconds} seconds"
+        sleep(0.02)

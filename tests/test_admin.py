@@ -1,0 +1,1003 @@
+"""Django admin: what operators see, what they may do, and what it costs the database.
+
+Beside the cast: Olaf is an operator with every permission on users, sessions and tasks, but no
+superuser, as Olga is.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
+from django.conf import settings
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.auth.models import Group, Permission
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+import tasks.admin
+import todo_project.admin
+from accounts.models import Session, User
+from tasks.models import Task
+from tests.client import ApiClient, assert_error, data_of
+from tests.conftest import PASSWORD, begin_session
+
+USERS = "/admin/accounts/user/"
+SESSIONS = "/admin/accounts/session/"
+TASKS = "/admin/tasks/task/"
+GROUPS = "/admin/auth/group/"
+OWNERS = "/admin/autocomplete/?app_label=tasks&model_name=task&field_name=user"
+ME = "/api/auth/me"
+NEW_PASSWORD = "staple battery horse correct"
+# Of the request's session and its operator; a superuser's permissions need none.
+SIGN_IN_QUERIES = 2
+
+MakeUser = Callable[..., User]
+CountQueries = Callable[[int], CaptureQueriesContext]
+
+
+def sign_in(user: User) -> Client:
+    """A browser at admin. A crash is an answer to be looked at."""
+    browser = Client(raise_request_exception=False)
+    browser.force_login(user)
+    return browser
+
+
+@pytest.fixture
+def olga_admin(olga: User) -> Client:
+    return sign_in(olga)
+
+
+@pytest.fixture
+def olaf(make_user: MakeUser) -> User:
+    olaf = make_user("olaf@example.com", name="Olaf", is_staff=True)
+    apps = ("accounts", "tasks")
+    olaf.user_permissions.set(Permission.objects.filter(content_type__app_label__in=apps))
+    return olaf
+
+
+@pytest.fixture
+def olaf_admin(olaf: User) -> Client:
+    return sign_in(olaf)
+
+
+@pytest.fixture
+def session(alice: User) -> Session:
+    """Alice's, with recognisable hashes."""
+    begin_session(alice)
+    Session.objects.update(refresh_hash="a1" * 32, previous_refresh_hash="b2" * 32)
+    return Session.objects.get()
+
+
+def html(response: Any, status: int = 200) -> str:
+    assert response.status_code == status, (response.status_code, response.content[:500])
+    page: str = response.content.decode()
+    return page
+
+
+def assert_saved(response: Any) -> None:
+    faults = re.findall(r'errorlist[^>]*"><li>(.*?)</li>', response.content.decode())
+    assert response.status_code == 302, (response.status_code, faults)
+
+
+def act(browser: Client, path: str, action: str, *selected: Any, **data: Any) -> Any:
+    """Runs an action of a list on the selected rows."""
+    ids = [str(row.pk) for row in selected]
+    return browser.post(path, {"action": action, "index": 0, "_selected_action": ids, **data})
+
+
+def profile(user: User, **changes: Any) -> dict[str, Any]:
+    """A user's form as a browser sends it; what is None is left out, as an empty checkbox is."""
+    form = {
+        "email": user.email,
+        "name": user.name,
+        "is_active": "on" if user.is_active else None,
+        "is_staff": "on" if user.is_staff else None,
+        "is_superuser": "on" if user.is_superuser else None,
+        **changes,
+    }
+    return {name: value for name, value in form.items() if value is not None}
+
+
+def task_form(task: Task, **changes: Any) -> dict[str, Any]:
+    """A task's form as a browser sends it."""
+    completed_at = task.completed_at
+    return {
+        "title": task.title,
+        "description": (task.description or "").replace("\n", "\r\n"),
+        "completed_at_0": f"{completed_at:%Y-%m-%d}" if completed_at else "",
+        "completed_at_1": f"{completed_at:%H:%M:%S}" if completed_at else "",
+        **changes,
+    }
+
+
+def logged(operator: User) -> list[tuple[int, str, str]]:
+    """The operator's entries in the admin log, the oldest first."""
+    entries = LogEntry.objects.filter(user=operator).order_by("pk")
+    return [
+        (entry.action_flag, str(entry.object_id), entry.get_change_message()) for entry in entries
+    ]
+
+
+def make_tasks(owner: User, count: int) -> None:
+    Task.objects.bulk_create(Task(user=owner, title=f"Task {n}") for n in range(count))
+
+
+# --- Every page -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        pytest.param("/admin/", 200, id="index"),
+        pytest.param("/admin/accounts/", 200, id="app"),
+        pytest.param("/admin/password_change/", 200, id="own password"),
+        pytest.param("/admin/jsi18n/", 200, id="catalog"),
+        pytest.param("/admin/nothing/", 404, id="unknown page"),
+        pytest.param(USERS, 200, id="users"),
+        pytest.param(f"{USERS}add/", 200, id="add user"),
+        pytest.param(f"{USERS}{{user}}/change/", 200, id="user"),
+        pytest.param(f"{USERS}{{user}}/password/", 200, id="user's password"),
+        pytest.param(f"{USERS}{{user}}/delete/", 200, id="delete user"),
+        pytest.param(f"{USERS}{{user}}/history/", 200, id="user's history"),
+        pytest.param(SESSIONS, 200, id="sessions"),
+        pytest.param(f"{SESSIONS}add/", 403, id="add session"),
+        pytest.param(f"{SESSIONS}{{session}}/change/", 200, id="session"),
+        pytest.param(f"{SESSIONS}{{session}}/delete/", 403, id="delete session"),
+        pytest.param(f"{SESSIONS}{{session}}/history/", 200, id="session's history"),
+        pytest.param(TASKS, 200, id="tasks"),
+        pytest.param(f"{TASKS}add/", 200, id="add task"),
+        pytest.param(f"{TASKS}{{task}}/change/", 200, id="task"),
+        pytest.param(f"{TASKS}{{task}}/delete/", 200, id="delete task"),
+        pytest.param(f"{TASKS}{{task}}/history/", 200, id="task's history"),
+        pytest.param(GROUPS, 200, id="groups"),
+        pytest.param(f"{GROUPS}add/", 200, id="add group"),
+        pytest.param(f"{GROUPS}{{group}}/change/", 200, id="group"),
+        pytest.param(f"{OWNERS}&term=ali", 200, id="owners"),
+    ],
+)
+def test_page_answers(
+    path: str, status: int, olga_admin: Client, task: Task, session: Session
+) -> None:
+    ids = {"user": task.user_id, "task": task.pk, "session": session.pk}
+    path = path.format(group=Group.objects.create(name="Helpers").pk, **ids)
+
+    page = html(olga_admin.get(path), status)
+
+    assert session.refresh_hash not in page
+    assert session.previous_refresh_hash not in page
+    assert task.user.password not in page
+
+
+@pytest.mark.parametrize("list_path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        pytest.param("?q=%00", 200, id="NUL"),
+        pytest.param("?q=%25_%5C%27%22", 200, id="wildcards and quotes"),
+        pytest.param(f"?q={'x' * 1000}", 200, id="1000 characters"),
+        pytest.param(f"?q={'a@b+' * 250}", 200, id="250 addresses"),
+        pytest.param("?q=%20", 200, id="space"),
+        pytest.param("?p=999999", 200, id="page too high"),
+        pytest.param("?p=-1", 200, id="page too low"),
+        pytest.param("?p=zz", 200, id="page not a number"),
+        pytest.param("?o=zz", 200, id="order not a number"),
+        pytest.param("?o=99.-1", 200, id="order of no column"),
+        pytest.param("?e=1", 200, id="error flag"),
+        pytest.param("?all=&_facets=True&_popup=1", 200, id="flags"),
+        pytest.param("?_to_field=password", 400, id="reference to a secret"),
+        pytest.param("?id__gt=zz", 400, id="filter of wrong type"),
+        pytest.param("?created_at__year=zz", 400, id="filter by year"),
+        pytest.param("?user__password__startswith=a", 400, id="filter by another's secret"),
+        pytest.param("?nothing=1", 400, id="filter by nothing"),
+    ],
+)
+def test_list_bears_odd_queries(
+    list_path: str, query: str, status: int, olga_admin: Client, task: Task, session: Session
+) -> None:
+    html(olga_admin.get(list_path + query, follow=True), status)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        pytest.param(f"{USERS}zz/change/", 302, id="malformed user"),
+        pytest.param(f"{USERS}%00/delete/", 302, id="NUL as user"),
+        pytest.param(f"{USERS}{uuid4()}/history/", 302, id="unknown user"),
+        pytest.param(f"{USERS}zz/password/", 404, id="password of a malformed user"),
+        pytest.param(f"{SESSIONS}zz/change/", 302, id="malformed session"),
+        pytest.param(f"{TASKS}zz/change/", 302, id="malformed task"),
+        pytest.param(f"{TASKS}{uuid4()}/delete/", 302, id="unknown task"),
+        pytest.param(f"{TASKS}add/?user=zz&completed_at=zz&title=%00", 200, id="preset task"),
+        pytest.param(f"{USERS}add/?email=zz&groups=zz", 200, id="preset user"),
+        pytest.param(f"{OWNERS}&term=%00", 200, id="NUL as owner"),
+        pytest.param(f"{OWNERS}&term={'x' * 1000}", 200, id="owner of 1000 characters"),
+        pytest.param(f"{OWNERS}&term=a&page=999", 404, id="page of owners too high"),
+        pytest.param("/admin/autocomplete/", 403, id="choices of nothing"),
+    ],
+)
+def test_page_bears_odd_requests(path: str, status: int, olga_admin: Client) -> None:
+    html(olga_admin.get(path), status)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param({"_selected_action": "zz"}, 400, id="malformed id"),
+        pytest.param({"_selected_action": uuid4()}, 302, id="unknown id"),
+        pytest.param({"_selected_action": uuid4(), "action": "zz"}, 302, id="unknown action"),
+        pytest.param({"_selected_action": uuid4(), "index": "-9"}, 302, id="unknown form"),
+        pytest.param({"select_across": "zz"}, 302, id="nothing selected"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("list_path", "action"),
+    [(USERS, "deactivate"), (SESSIONS, "end"), (TASKS, "delete_selected")],
+    ids=["users", "sessions", "tasks"],
+)
+def test_action_bears_odd_requests(
+    list_path: str, action: str, data: dict[str, Any], status: int, olga_admin: Client
+) -> None:
+    response = olga_admin.post(list_path, {"action": action, "index": 0, "post": "yes", **data})
+
+    html(response, status)
+
+
+@pytest.mark.parametrize("path", ["/admin/", USERS, SESSIONS, TASKS])
+def test_admin_is_for_operators(path: str, alice: User) -> None:
+    response = sign_in(alice).get(path)
+
+    assert response.status_code == 302
+    assert response["Location"] == f"/admin/login/?next={path}"
+
+
+def test_admin_names_itself(olga_admin: Client) -> None:
+    page = html(olga_admin.get("/admin/"))
+
+    assert "<title>Operations | Todo admin</title>" in page
+    assert "Todo administration" in page
+
+
+@pytest.mark.parametrize(
+    "path", ["admin/css/base.css", "admin/js/actions.js", "admin/js/vendor/select2/select2.full.js"]
+)
+def test_static_files_are_served_without_debug(path: str) -> None:
+    assert settings.DEBUG is False
+
+    response = Client().get(f"/static/{path}")
+
+    assert response.status_code == 200
+    assert len(b"".join(response)) > 1000
+
+
+# --- The cost of lists ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 50])
+@pytest.mark.parametrize(
+    ("path", "queries"),
+    [
+        # A bounded count and the page.
+        pytest.param(USERS, 2, id="users"),
+        pytest.param(f"{USERS}?q=row", 2, id="users by prefix"),
+        # Whether there is just this address.
+        pytest.param(f"{USERS}?q=row0@example.com", 3, id="user by address"),
+        pytest.param(SESSIONS, 2, id="sessions"),
+        pytest.param(f"{SESSIONS}?q=row0@example.com", 2, id="sessions of a user"),
+        pytest.param(TASKS, 2, id="tasks"),
+        # The oldest task that is searched.
+        pytest.param(f"{TASKS}?q=task", 3, id="tasks by title"),
+        # The owner.
+        pytest.param(f"{TASKS}?q=row0@example.com", 3, id="tasks of an owner"),
+        pytest.param(f"{TASKS}?q=row0@example.com+task", 3, id="tasks of an owner by title"),
+        pytest.param(f"{OWNERS}&term=row", 2, id="owners"),
+    ],
+)
+def test_list_queries(
+    path: str,
+    queries: int,
+    rows: int,
+    olga_admin: Client,
+    django_assert_num_queries: CountQueries,
+) -> None:
+    users = [User(email=f"row{n}@example.com") for n in range(rows)]
+    User.objects.bulk_create(users)
+    Task.objects.bulk_create(Task(user=user, title="Task") for user in users)
+    expires_at = datetime.now(UTC) + timedelta(days=1)
+    Session.objects.bulk_create(Session(user=user, expires_at=expires_at) for user in users)
+
+    with django_assert_num_queries(SIGN_IN_QUERIES + queries):
+        html(olga_admin.get(path))
+
+
+@pytest.mark.parametrize("path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+def test_list_counts_no_further_than_its_limit(
+    path: str, olga_admin: Client, monkeypatch: pytest.MonkeyPatch, alice: User
+) -> None:
+    monkeypatch.setattr(todo_project.admin, "COUNT_LIMIT", 4)
+    monkeypatch.setattr(todo_project.admin.LargeTableAdmin, "list_per_page", 2)
+    User.objects.bulk_create(User(email=f"row{n}@example.com") for n in range(9))
+    make_tasks(alice, 9)
+    for _ in range(9):
+        begin_session(alice)
+
+    with CaptureQueriesContext(connection) as queries:
+        page = html(olga_admin.get(f"{path}?p=2"))
+
+    counts = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+    assert len(counts) == 1
+    assert "LIMIT 5" in counts[0]
+    assert "more than 4" in page
+    assert olga_admin.get(f"{path}?p=3").status_code == 302
+
+
+@pytest.mark.parametrize("path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize("order", ["", "?o=1", "?o=-2.1"])
+def test_list_is_in_the_order_of_its_index(
+    path: str, order: str, olga_admin: Client, task: Task, session: Session
+) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        page = html(olga_admin.get(path + order))
+
+    assert re.search(
+        r'ORDER BY "\w+"\."id" DESC LIMIT|ORDER BY "\w+"\."id" DESC$', queries[-1]["sql"]
+    )
+    assert "sortable" not in page
+
+
+def test_action_takes_no_more_rows_than_its_limit(
+    olga_admin: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that stops counting at 1,000 must not let "select all" mean a million."""
+    monkeypatch.setattr(todo_project.admin, "ACTION_LIMIT", 3)
+    make_tasks(alice, 4)
+    everything = {"select_across": "1", "post": "yes"}
+
+    act(olga_admin, TASKS, "delete_selected", alice.tasks.get(title="Task 0"), **everything)
+    assert alice.tasks.count() == 4
+
+    act(
+        olga_admin, f"{TASKS}?q=2", "delete_selected", alice.tasks.get(title="Task 2"), **everything
+    )
+    assert set(alice.tasks.values_list("title", flat=True)) == {"Task 0", "Task 1", "Task 3"}
+
+
+# --- Search -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        pytest.param("alice@example.com", {"alice@example.com"}, id="address"),
+        pytest.param(" ALICE@Example.com ", {"alice@example.com"}, id="address in capitals"),
+        pytest.param(
+            "alice@exa", {"alice@example.com", "alice@example.com.au"}, id="prefix with @"
+        ),
+        pytest.param(
+            "AL", {"alice@example.com", "alice@example.com.au", "al_1@example.com"}, id="prefix"
+        ),
+        pytest.param("al_", {"al_1@example.com"}, id="wildcard"),
+        pytest.param("example.com", set(), id="not at the beginning"),
+    ],
+)
+def test_user_is_found_by_address(
+    term: str, found: set[str], olga_admin: Client, alice: User, bob: User, make_user: MakeUser
+) -> None:
+    make_user("alice@example.com.au")
+    make_user("al_1@example.com")
+
+    response = olga_admin.get(USERS, {"q": term})
+
+    assert {user.email for user in response.context["cl"].result_list} == found
+    owners = olga_admin.get(f"{OWNERS}&{urlencode({'term': term})}").json()["results"]
+    assert {owner["text"] for owner in owners} == found
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        pytest.param("milk", {"Buy milk", "Drink MILK"}, id="title"),
+        pytest.param("buy milk", {"Buy milk"}, id="title of two words"),
+        pytest.param("100%", {"100% cotton"}, id="wildcard"),
+        pytest.param("bob@example.com", {"Drink MILK"}, id="owner"),
+        pytest.param("BOB@example.com milk", {"Drink MILK"}, id="owner and title"),
+        pytest.param("bob@example.com buy", set(), id="title of another owner"),
+        pytest.param("bob@example", set(), id="part of an owner"),
+        pytest.param("bob@example.com alice@example.com", set(), id="two owners"),
+    ],
+)
+def test_task_is_found_by_title_and_owner(
+    term: str, found: set[str], olga_admin: Client, task: Task, bob: User
+) -> None:
+    Task.objects.add(task.user_id, title="100% cotton")
+    Task.objects.add(bob.pk, title="Drink MILK")
+
+    response = olga_admin.get(TASKS, {"q": term})
+
+    assert {task.title for task in response.context["cl"].result_list} == found
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [("task", {"Task 2", "Task 3"}), ("alice@example.com task", {f"Task {n}" for n in range(4)})],
+    ids=["of all", "of an owner"],
+)
+def test_title_search_reads_the_newest_tasks(
+    term: str,
+    found: set[str],
+    olga_admin: Client,
+    alice: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks.admin, "TITLE_SEARCH_TASKS", 2)
+    make_tasks(alice, 4)
+
+    response = olga_admin.get(TASKS, {"q": term})
+
+    assert {task.title for task in response.context["cl"].result_list} == found
+
+
+def test_sessions_are_found_by_the_address(olga_admin: Client, session: Session, bob: User) -> None:
+    begin_session(bob)
+
+    response = olga_admin.get(SESSIONS, {"q": "ALICE@example.com"})
+
+    assert list(response.context["cl"].result_list) == [session]
+
+
+# --- Users ------------------------------------------------------------------------------------
+
+
+def test_add_user(olga: User, olga_admin: Client) -> None:
+    """[U1] The address in lower case, the password hashed, and no rights."""
+    form = {"email": "Ada@Example.COM", "name": "Ada", "password1": PASSWORD, "password2": PASSWORD}
+
+    response = olga_admin.post(f"{USERS}add/", form)
+
+    assert_saved(response)
+    ada = User.objects.get(email="ada@example.com")
+    assert ada.check_password(PASSWORD)
+    assert ada.password.startswith("argon2$argon2id$")
+    assert (ada.name, ada.is_active, ada.is_staff, ada.is_superuser) == ("Ada", True, False, False)
+    assert logged(olga) == [(ADDITION, str(ada.pk), "Added.")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"email": "ALICE@example.com"}, "This e-mail address is taken.", id="taken"),
+        pytest.param({"email": "\u212aelvin@example.com"}, "Only ASCII letters", id="Kelvin sign"),
+        pytest.param({"email": "ada"}, "Enter a valid email address.", id="no address"),
+        pytest.param({"email": "a\x00@b.de"}, "Null characters are not allowed.", id="NUL"),
+        pytest.param({"name": "x" * 151}, "at most 150 characters", id="long name"),
+        pytest.param({"password2": "other"}, "didn’t match", id="different passwords"),
+        pytest.param({"password1": "x7!kq", "password2": "x7!kq"}, "too short", id="short"),
+        pytest.param(
+            {"password1": "x7" * 65, "password2": "x7" * 65}, "at most 128 characters", id="long"
+        ),
+        pytest.param(
+            {"password1": "ada@example.com", "password2": "ada@example.com"},
+            "similar",
+            id="similar",
+        ),
+    ],
+)
+def test_add_user_tells_what_is_wrong(
+    changes: dict[str, str], message: str, olga_admin: Client, alice: User
+) -> None:
+    form = {"email": "ada@example.com", "name": "", "password1": PASSWORD, "password2": PASSWORD}
+
+    page = html(olga_admin.post(f"{USERS}add/", {**form, **changes}))
+
+    assert message in page
+    assert User.objects.count() == 2
+
+
+def test_change_user(olga: User, olga_admin: Client, alice: User) -> None:
+    form = profile(alice, email="Alicia@Example.com", name="Alicia", is_staff="on")
+
+    response = olga_admin.post(f"{USERS}{alice.pk}/change/", form)
+
+    assert_saved(response)
+    alice.refresh_from_db()
+    assert (alice.email, alice.name, alice.is_staff) == ("alicia@example.com", "Alicia", True)
+    assert logged(olga) == [(CHANGE, str(alice.pk), "Changed Email, Name and Operator.")]
+
+
+def test_change_user_refuses_a_taken_address(olga_admin: Client, alice: User, bob: User) -> None:
+    form = profile(alice, email="BOB@example.com")
+
+    page = html(olga_admin.post(f"{USERS}{alice.pk}/change/", form))
+
+    assert "This e-mail address is taken." in page
+    alice.refresh_from_db()
+    assert alice.email == "alice@example.com"
+
+
+def test_change_user_writes_only_what_was_changed(olga_admin: Client, alice: User) -> None:
+    """[T4] A password that is set between the form's reading and its writing survives."""
+    with CaptureQueriesContext(connection) as queries:
+        response = olga_admin.post(f"{USERS}{alice.pk}/change/", profile(alice, name="Alicia"))
+
+    assert_saved(response)
+    written = [
+        query["sql"] for query in queries if query["sql"].startswith('UPDATE "accounts_user"')
+    ]
+    assert len(written) == 1
+    assert written[0].startswith("""UPDATE "accounts_user" SET "name" = 'Alicia' WHERE""")
+
+
+def test_operators_password_change_ends_the_sessions(
+    olga: User, olga_admin: Client, alice: User, alice_client: ApiClient
+) -> None:
+    """[S3]"""
+    data_of(alice_client.get(ME))
+    form = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+
+    response = olga_admin.post(f"{USERS}{alice.pk}/password/", {**form, "set-password": "1"})
+
+    assert_saved(response)
+    assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
+    alice.refresh_from_db()
+    assert alice.check_password(NEW_PASSWORD)
+    assert logged(olga) == [(CHANGE, str(alice.pk), "Changed password.")]
+
+
+def test_taking_the_password_away_ends_the_sessions(
+    olga_admin: Client, alice: User, alice_client: ApiClient
+) -> None:
+    """[S3]"""
+    data_of(alice_client.get(ME))
+    form = {"usable_password": "false", "unset-password": "1"}
+
+    response = olga_admin.post(f"{USERS}{alice.pk}/password/", form)
+
+    assert_saved(response)
+    assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
+    alice.refresh_from_db()
+    assert not alice.has_usable_password()
+
+
+def test_clearing_the_active_checkbox_ends_the_sessions(
+    olga_admin: Client, alice: User, alice_client: ApiClient
+) -> None:
+    """[S3]"""
+    data_of(alice_client.get(ME))
+
+    response = olga_admin.post(f"{USERS}{alice.pk}/change/", profile(alice, is_active=None))
+
+    assert_saved(response)
+    assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
+    assert not alice.sessions.live().exists()
+
+
+def test_deactivate_ends_the_sessions(
+    olga: User, olga_admin: Client, alice: User, bob: User, alice_client: ApiClient
+) -> None:
+    """[S3] Each is logged once; those that are not active anyway are left alone, as is oneself."""
+    data_of(alice_client.get(ME))
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+
+    response = act(olga_admin, USERS, "deactivate", olga, alice, bob)
+
+    assert_saved(response)
+    assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
+    assert list(User.objects.filter(is_active=True)) == [olga]
+    assert logged(olga) == [(CHANGE, str(alice.pk), "Deactivated.")]
+
+
+def test_activate_lets_sign_in_again(
+    olga: User, olga_admin: Client, alice: User, bob: User, client: ApiClient
+) -> None:
+    User.objects.filter(pk=alice.pk).update(is_active=False)
+
+    response = act(olga_admin, USERS, "activate", alice, bob)
+
+    assert_saved(response)
+    data_of(client.post("/api/auth/token", {"email": alice.email, "password": PASSWORD}))
+    assert logged(olga) == [(CHANGE, str(alice.pk), "Activated.")]
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_deactivate_queries(
+    count: int, olga_admin: Client, make_user: MakeUser, django_assert_num_queries: CountQueries
+) -> None:
+    users = [make_user(f"row{n}@example.com") for n in range(count)]
+    act(olga_admin, USERS, "activate", users[0])  # Django remembers content types
+
+    # The list's count; the users, and again in deactivate(); users and sessions written; the log;
+    # two savepoints made and released.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 10):
+        assert_saved(act(olga_admin, USERS, "deactivate", *users))
+
+
+# --- The deletion of users --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(3, "3 tasks"), (3_000, "more than 1,000 tasks")], ids=["few", "many"]
+)
+def test_delete_user_with_tasks(
+    count: int,
+    told: str,
+    olga: User,
+    olga_admin: Client,
+    alice: User,
+    bob: User,
+    django_assert_num_queries: CountQueries,
+) -> None:
+    make_tasks(alice, count)
+    make_tasks(bob, 1)
+    begin_session(alice)
+    path = f"{USERS}{alice.pk}/delete/"
+    html(olga_admin.get(path))  # Django remembers content types
+
+    # The user; whether they acted as an operator; how many tasks and sessions go.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 4):
+        page = html(olga_admin.get(path))
+    assert f"With them go 1 session and {told}." in page
+    assert "Task 1" not in page
+
+    # The same; the log; groups, permissions and log entries of the user; the user; a savepoint made
+    # and released.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 11):
+        assert_saved(olga_admin.post(path, {"post": "yes"}))
+    assert not User.objects.filter(pk=alice.pk).exists()
+    assert list(Task.objects.values_list("user", flat=True)) == [bob.pk]
+    assert not Session.objects.exists()
+    assert logged(olga) == [(DELETION, str(alice.pk), "")]
+
+
+def test_delete_selected_users(olga: User, olga_admin: Client, alice: User, bob: User) -> None:
+    make_tasks(alice, 2)
+    make_tasks(bob, 2)
+
+    page = html(act(olga_admin, USERS, "delete_selected", alice, bob))
+    assert "4 tasks" in page
+    assert User.objects.count() == 3
+
+    assert_saved(act(olga_admin, USERS, "delete_selected", alice, bob, post="yes"))
+    assert list(User.objects.all()) == [olga]
+    assert not Task.objects.exists()
+    assert {entry[:2] for entry in logged(olga)} == {
+        (DELETION, str(alice.pk)),
+        (DELETION, str(bob.pk)),
+    }
+
+
+def test_operator_who_acted_is_not_deleted(
+    olga_admin: Client, olaf: User, olaf_admin: Client, task: Task
+) -> None:
+    """What they did would go from the admin log with them."""
+    assert_saved(olaf_admin.post(f"{TASKS}{task.pk}/change/", task_form(task, title="Buy oats")))
+    path = f"{USERS}{olaf.pk}/delete/"
+
+    assert "admin log" in html(olga_admin.get(path))
+    html(olga_admin.post(path, {"post": "yes"}))
+    html(act(olga_admin, USERS, "delete_selected", olaf, post="yes"))
+
+    assert len(logged(olaf)) == 1
+
+
+# --- Rights -----------------------------------------------------------------------------------
+
+NEW_PASSWORDS = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "set-password": "1"}
+EVERY_RIGHT = {"is_staff": "on", "is_superuser": "on"}
+
+
+@pytest.fixture
+def cast(olga: User, olaf: User, alice: User, make_user: MakeUser) -> dict[str, Any]:
+    """Ids by name. Otto and Oleg are operators, too; Oleg was deactivated.
+
+    Olaf has even the permission to write groups, and is a member of one.
+    """
+    otto = make_user("otto@example.com", is_staff=True)
+    oleg = make_user("oleg@example.com", is_staff=True, is_active=False)
+    group = Group.objects.create(name="Helpers")
+    olaf.groups.add(group)
+    olaf.user_permissions.add(*Permission.objects.filter(content_type__app_label="auth"))
+    permission = Permission.objects.get(codename="delete_logentry")
+    people = {"olga": olga, "olaf": olaf, "otto": otto, "oleg": oleg, "alice": alice}
+    return {
+        name: row.pk for name, row in {**people, "group": group, "permission": permission}.items()
+    }
+
+
+def rights() -> list[Any]:
+    """What an operator who is no superuser must not be able to change."""
+    operators = User.objects.filter(email__startswith="o").order_by("email")
+    return [
+        list(operators.values("email", "name", "password", "is_active")),
+        set(User.objects.filter(is_staff=True).values_list("email", flat=True)),
+        set(User.objects.filter(is_superuser=True).values_list("email", flat=True)),
+        set(User.user_permissions.through.objects.values_list("user", "permission")),
+        set(User.groups.through.objects.values_list("user", "group")),
+        set(Group.permissions.through.objects.values_list("group", "permission")),
+        set(Group.objects.values_list("name", flat=True)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "status"),
+    [
+        pytest.param(f"{USERS}{{alice}}/change/", EVERY_RIGHT, 302, id="raise another"),
+        pytest.param(
+            f"{USERS}{{alice}}/change/",
+            {"groups": "{group}", "user_permissions": "{permission}"},
+            302,
+            id="give groups and permissions",
+        ),
+        pytest.param(f"{USERS}{{olaf}}/change/", EVERY_RIGHT, 403, id="raise oneself"),
+        pytest.param(f"{USERS}{{olaf}}/password/", NEW_PASSWORDS, 403, id="own password"),
+        pytest.param(f"{USERS}{{olga}}/change/", {"is_active": ""}, 403, id="change a superuser"),
+        pytest.param(f"{USERS}{{olga}}/password/", NEW_PASSWORDS, 403, id="superuser's password"),
+        pytest.param(f"{USERS}{{olga}}/delete/", {"post": "yes"}, 403, id="delete a superuser"),
+        pytest.param(f"{USERS}{{otto}}/change/", EVERY_RIGHT, 403, id="change an operator"),
+        pytest.param(f"{USERS}{{otto}}/password/", NEW_PASSWORDS, 403, id="operator's password"),
+        pytest.param(f"{USERS}{{otto}}/delete/", {"post": "yes"}, 403, id="delete an operator"),
+        pytest.param(
+            f"{USERS}add/",
+            {**EVERY_RIGHT, **NEW_PASSWORDS, "email": "new@example.com"},
+            302,
+            id="add a superuser",
+        ),
+        pytest.param(
+            USERS,
+            {"action": "delete_selected", "_selected_action": "{olga}", "post": "yes"},
+            403,
+            id="delete a selected superuser",
+        ),
+        pytest.param(
+            USERS,
+            {"action": "deactivate", "_selected_action": "{olga}", "index": "0"},
+            302,
+            id="deactivate a superuser",
+        ),
+        pytest.param(
+            USERS,
+            {"action": "deactivate", "_selected_action": "{otto}", "index": "0"},
+            302,
+            id="deactivate an operator",
+        ),
+        pytest.param(
+            USERS,
+            {"action": "activate", "_selected_action": "{oleg}", "index": "0"},
+            302,
+            id="activate an operator",
+        ),
+        pytest.param(
+            f"{GROUPS}{{group}}/change/",
+            {"name": "Helpers", "permissions": "{permission}"},
+            403,
+            id="give a group permissions",
+        ),
+        pytest.param(f"{GROUPS}add/", {"name": "New"}, 403, id="add a group"),
+        pytest.param(f"{GROUPS}{{group}}/delete/", {"post": "yes"}, 403, id="delete a group"),
+    ],
+)
+def test_operator_gains_no_rights(
+    path: str, form: dict[str, str], status: int, olaf_admin: Client, cast: dict[str, Any]
+) -> None:
+    before = rights()
+    form = {"email": "alice@example.com", "is_active": "on", **form}
+
+    response = olaf_admin.post(
+        path.format(**cast), {name: value.format(**cast) for name, value in form.items()}
+    )
+
+    assert response.status_code == status
+    assert rights() == before
+
+
+@pytest.mark.parametrize("name", ["olga", "otto"])
+def test_operator_sees_other_operators_but_no_way_in(
+    name: str, olaf_admin: Client, cast: dict[str, Any]
+) -> None:
+    page = html(olaf_admin.get(f"{USERS}{cast[name]}/change/"))
+
+    assert f"{name}@example.com" in page
+    assert "argon2" not in page
+    assert "password/" not in page.replace("/admin/password_change/", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        pytest.param(USERS, 200, id="users"),
+        pytest.param(f"{USERS}{{user}}/change/", 200, id="user"),
+        pytest.param(f"{USERS}{{user}}/password/", 200, id="user's password"),
+        pytest.param(f"{USERS}{{user}}/delete/", 200, id="delete user"),
+        pytest.param(SESSIONS, 200, id="sessions"),
+        pytest.param(f"{TASKS}{{task}}/change/", 200, id="task"),
+        pytest.param(f"{OWNERS}&term=a", 200, id="owners"),
+        pytest.param(GROUPS, 403, id="groups"),
+    ],
+)
+def test_operator_does_the_daily_work(
+    path: str, status: int, olaf_admin: Client, task: Task
+) -> None:
+    html(olaf_admin.get(path.format(user=task.user_id, task=task.pk)), status)
+
+
+@pytest.mark.parametrize(
+    "path", [USERS, SESSIONS, TASKS, GROUPS, f"{TASKS}{{task}}/change/", f"{OWNERS}&term=a"]
+)
+def test_operator_without_permissions_sees_nothing(
+    path: str, make_user: MakeUser, task: Task
+) -> None:
+    browser = sign_in(make_user("otto@example.com", is_staff=True))
+
+    html(browser.get(path.format(task=task.pk)), 403)
+
+
+# --- Sessions ---------------------------------------------------------------------------------
+
+
+def test_end_sessions(
+    olga: User, olga_admin: Client, alice: User, alice_client: ApiClient, bob_client: ApiClient
+) -> None:
+    """[S3]"""
+    session = alice.sessions.get()
+    data_of(alice_client.get(ME))
+
+    assert_saved(act(olga_admin, SESSIONS, "end", session))
+    assert_saved(act(olga_admin, SESSIONS, "end", session))
+
+    assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
+    data_of(bob_client.get(ME))
+    assert logged(olga) == [(CHANGE, str(session.pk), "Ended.")]
+
+
+def test_session_is_not_written(olga_admin: Client, session: Session) -> None:
+    form = {"user_agent": "other", "refresh_hash": "0" * 64, "expires_at_0": "2099-01-01"}
+
+    html(olga_admin.post(f"{SESSIONS}{session.pk}/change/", form), 403)
+
+    before = session.expires_at
+    session.refresh_from_db()
+    assert (session.user_agent, session.refresh_hash, session.expires_at) == ("", "a1" * 32, before)
+
+
+def test_end_sessions_needs_the_permission(session: Session, make_user: MakeUser) -> None:
+    otto = make_user("otto@example.com", is_staff=True)
+    otto.user_permissions.add(
+        Permission.objects.get(codename="view_session", content_type__app_label="accounts")
+    )
+    browser = sign_in(otto)
+
+    assert "End selected" not in html(browser.get(SESSIONS))
+    act(browser, SESSIONS, "end", session)
+
+    assert Session.objects.live().exists()
+
+
+# --- Tasks ------------------------------------------------------------------------------------
+
+
+def test_add_task(olga: User, olga_admin: Client, alice: User) -> None:
+    form = {"user": alice.pk, "title": "  Buy milk\t", "description": " two\r\nlitres "}
+    completed = {"completed_at_0": "2026-01-02", "completed_at_1": "03:04:05"}
+
+    response = olga_admin.post(f"{TASKS}add/", {**form, **completed})
+
+    assert_saved(response)
+    task = Task.objects.get()
+    assert (task.user, task.title, task.description) == (alice, "Buy milk", " two\nlitres ")
+    assert task.completed_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert task.is_completed
+    assert abs(datetime.now(UTC) - task.created_at) < timedelta(minutes=1)
+    assert task.updated_at == task.created_at
+    assert logged(olga) == [(ADDITION, str(task.pk), "Added.")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"title": " \t"}, "This field is required.", id="blank title"),
+        pytest.param({"title": "\x1c\x85"}, "This field is required.", id="odd white space"),
+        pytest.param({"title": "x" * 256}, "at most 255 characters", id="long title"),
+        pytest.param({"title": "a\x00"}, "Null characters are not allowed.", id="NUL in title"),
+        pytest.param({"description": "x" * 10_001}, "at most 10000 characters", id="long"),
+        pytest.param({"description": "\x00"}, "Null characters are not allowed.", id="NUL"),
+        pytest.param({"completed_at_0": "zz"}, "Enter a valid date.", id="no date"),
+        pytest.param({"completed_at_0": "2026-01-01"}, "Enter a valid time.", id="no time"),
+        pytest.param({"user": "zz"}, "is not a valid UUID.", id="malformed owner"),
+        pytest.param({"user": "\x00"}, "Null characters are not allowed.", id="NUL as owner"),
+        pytest.param({"user": str(uuid4())}, "not one of the available choices", id="no owner"),
+        pytest.param({"user": ""}, "This field is required.", id="empty owner"),
+    ],
+)
+def test_add_task_tells_what_is_wrong(
+    changes: dict[str, str], message: str, olga_admin: Client, alice: User
+) -> None:
+    form = {"user": alice.pk, "title": "Buy milk", "description": ""}
+
+    page = html(olga_admin.post(f"{TASKS}add/", {**form, **changes}))
+
+    assert message in page
+    assert not Task.objects.exists()
+
+
+def test_change_task(olga: User, olga_admin: Client, task: Task) -> None:
+    """[T1] `updated_at` by the database's clock; the description remains null."""
+    Task.objects.update(description=None)
+    task.refresh_from_db()
+    form = task_form(task, title=" Buy oats ", completed_at_0="2026-01-02", completed_at_1="03:04")
+
+    response = olga_admin.post(f"{TASKS}{task.pk}/change/", form)
+
+    assert_saved(response)
+    changed = Task.objects.get()
+    assert (changed.title, changed.description, changed.is_completed) == ("Buy oats", None, True)
+    assert changed.updated_at > task.updated_at
+    assert changed.created_at == task.created_at
+    assert logged(olga) == [(CHANGE, str(task.pk), "Changed Title and Completed at.")]
+
+
+def test_reopen_task(olga_admin: Client, alice: User) -> None:
+    task = Task.objects.add(alice.pk, title="Buy milk", is_completed=True)
+    form = task_form(task, completed_at_0="", completed_at_1="")
+
+    assert_saved(olga_admin.post(f"{TASKS}{task.pk}/change/", form))
+
+    task.refresh_from_db()
+    assert (task.completed_at, task.is_completed) == (None, False)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [None, "", " two\nlitres\n\n", "two\r\nlitres", "\n"],
+    ids=["null", "empty", "lines", "lines of another system", "one newline"],
+)
+def test_saving_an_unchanged_task_changes_nothing(
+    description: str | None, olga_admin: Client, alice: User
+) -> None:
+    """[T1]"""
+    task = Task.objects.add(alice.pk, title="Buy milk", description=description, is_completed=True)
+    before = Task.objects.values().get()
+    form = task_form(task)
+    form["description"] = re.sub(r"\r?\n", "\r\n", description or "")
+
+    assert_saved(olga_admin.post(f"{TASKS}{task.pk}/change/", form))
+
+    assert Task.objects.values().get() == before
+
+
+def test_change_task_writes_only_what_was_changed(olga_admin: Client, task: Task) -> None:
+    """[T4]"""
+    with CaptureQueriesContext(connection) as queries:
+        assert_saved(
+            olga_admin.post(f"{TASKS}{task.pk}/change/", task_form(task, title="Buy oats"))
+        )
+
+    written = [query["sql"] for query in queries if query["sql"].startswith('UPDATE "tasks_task"')]
+    assert len(written) == 1
+    columns = re.findall(r'"(\w+)" = ', written[0].partition(" WHERE ")[0])
+    assert columns == ["title", "updated_at"]
+
+
+def test_task_stays_its_owners(olga_admin: Client, task: Task, bob: User) -> None:
+    form = task_form(task, user=bob.pk, title="Buy oats", id=uuid4(), is_completed="on")
+
+    assert_saved(olga_admin.post(f"{TASKS}{task.pk}/change/", form))
+
+    changed = Task.objects.get()
+    assert (changed.pk, changed.user_id, changed.is_completed) == (task.pk, task.user_id, False)
+
+
+def test_delete_task(olga: User, olga_admin: Client, task: Task) -> None:
+    assert_saved(olga_admin.post(f"{TASKS}{task.pk}/delete/", {"post": "yes"}))
+
+    assert not Task.objects.exists()
+    assert logged(olga) == [(DELETION, str(task.pk), "")]
+
+
+@pytest.mark.parametrize("page", ["add", "{task}/change"])
+def test_task_form_has_no_select_box_of_users(
+    page: str, olga_admin: Client, task: Task, bob: User
+) -> None:
+    assert bob.email not in html(olga_admin.get(f"{TASKS}{page.format(task=task.pk)}/"))

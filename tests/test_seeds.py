@@ -1,0 +1,325 @@
+"""`manage.py seed_demo` and `manage.py seed_load`, on the database of the tests."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.hashers import check_password
+from django.core.management import call_command, load_command_class
+from django.core.management.base import CommandError
+from django.db import connections
+
+from accounts.models import User
+from tasks.management.commands import seed_load
+from tasks.models import Task
+from tests.client import ApiClient, assert_error, data_of
+from tests.conftest import begin_session
+
+DEMO = "demo@example.com"
+ME = "/api/auth/me"
+TOKEN = "/api/auth/token"
+
+
+def run(*arguments: Any, **options: Any) -> str:
+    """What the command prints."""
+    printed = options.pop("stdout", None) or io.StringIO()
+    call_command(*map(str, arguments), stdout=printed, **options)
+    text: str = printed.getvalue()
+    return text
+
+
+def made_at(uuid: UUID) -> datetime:
+    """The time in a UUIDv7, in milliseconds (RFC 9562, section 5.7)."""
+    return datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC)
+
+
+def assert_plausible(tasks: list[Task], *, oldest: timedelta) -> None:
+    """Past times in their order, ids to match."""
+    now = datetime.now(UTC)
+    for task in tasks:
+        assert now - oldest < task.created_at <= task.updated_at <= now
+        assert task.completed_at is None or task.created_at <= task.completed_at <= task.updated_at
+        assert abs(made_at(task.pk) - task.created_at) < timedelta(milliseconds=2)
+
+
+# --- seed_demo --------------------------------------------------------------------------------
+
+
+def credentials(printed: str) -> dict[str, str]:
+    found = re.search(r"-d '(\{.*\})'", printed)
+    assert found
+    read: dict[str, str] = json.loads(found[1])
+    return read
+
+
+def test_demo_makes_a_list_and_tells_how_to_sign_in(client: ApiClient) -> None:
+    printed = run("seed_demo")
+
+    assert "Made demo@example.com. Added 25 tasks." in printed
+    assert "/api/auth/token" in printed
+    access = data_of(client.post(TOKEN, credentials(printed)))["access"]
+    tasks = data_of(ApiClient(access).get("/api/me/tasks"))
+    assert len(tasks) == 25
+    assert {task["is_completed"] for task in tasks} == {True, False}
+    assert {task["description"] is None for task in tasks} == {True, False}
+    demo = User.objects.get()
+    assert (demo.email, demo.is_staff, demo.is_superuser) == (DEMO, False, False)
+
+
+@pytest.mark.django_db
+def test_demo_tasks_are_plausible() -> None:
+    run("seed_demo")
+
+    tasks = list(Task.objects.all())
+
+    assert_plausible(tasks, oldest=timedelta(days=60))
+    assert len({task.title for task in tasks}) == len(tasks)
+    edited = [task for task in tasks if not task.is_completed and task.updated_at > task.created_at]
+    assert edited
+
+
+def test_demo_again_keeps_what_people_wrote(client: ApiClient) -> None:
+    """A new password, and an end to the sessions; nothing else."""
+    first = credentials(run("seed_demo"))
+    demo = User.objects.get()
+    access = begin_session(demo).access
+    Task.objects.exclude(title="Groceries").delete()
+    Task.objects.update(title="Groceries for two")
+    before = list(Task.objects.values())
+
+    printed = run("seed_demo")
+
+    assert "gave it a new password, and ended its sessions" in printed
+    assert "Left its tasks as they are" in printed
+    assert list(Task.objects.values()) == before
+    assert User.objects.get().pk == demo.pk
+    assert_error(ApiClient(access).get(ME), 401, "TOKEN_INVALID")
+    assert_error(client.post(TOKEN, first), 401, "INVALID_CREDENTIALS")
+    data_of(client.post(TOKEN, credentials(printed)))
+
+
+@pytest.mark.django_db
+def test_demo_fills_an_empty_list_again() -> None:
+    run("seed_demo")
+    Task.objects.all().delete()
+
+    assert "Added 25 tasks." in run("seed_demo")
+
+    assert Task.objects.count() == 25
+
+
+@pytest.mark.django_db
+def test_demo_leaves_a_deactivated_account_alone() -> None:
+    run("seed_demo")
+    User.objects.get_queryset().deactivate()
+    before = User.objects.values().get()
+
+    with pytest.raises(CommandError, match=r"demo@example.com is deactivated"):
+        run("seed_demo")
+
+    assert User.objects.values().get() == before
+
+
+# --- seed_load --------------------------------------------------------------------------------
+
+# It runs on a connection of its own, which does not see what a test's transaction holds back.
+on_real_tables = pytest.mark.django_db(transaction=True, databases=["default", "direct"])
+
+
+@on_real_tables
+def test_load_makes_users_with_tasks() -> None:
+    printed = run("seed_load", "--users", 3, "--tasks-per-user", 40, force=True)
+
+    users = list(User.objects.order_by("email"))
+    assert [user.email for user in users] == [f"load-00000{n}@example.com" for n in (1, 2, 3)]
+    assert {user.tasks.count() for user in users} == {40}
+    assert "Users added: 3, load-000001@example.com to load-000003@example.com." in printed
+    assert "Tasks added: 120." in printed
+    assert len({user.password for user in users}) == 1
+    password = re.search(r"Their password: (\S+)", printed)
+    assert password
+    assert check_password(password[1], users[0].password)
+    assert all(user.created_at <= user.tasks.earliest("created_at").created_at for user in users)
+
+
+@on_real_tables
+def test_load_tasks_are_plausible() -> None:
+    run("seed_load", "--users", 2, "--tasks-per-user", 500, force=True)
+
+    tasks = list(Task.objects.all())
+
+    assert_plausible(tasks, oldest=timedelta(days=366))
+    assert 0.3 < sum(task.is_completed for task in tasks) / len(tasks) < 0.5
+    assert 0.2 < sum(task.description is not None for task in tasks) / len(tasks) < 0.5
+    assert len({len(task.title) for task in tasks}) > 20
+    assert max(len(task.title) for task in tasks) > 200
+    assert all(task.title == task.title.strip() for task in tasks)
+
+
+@on_real_tables
+def test_load_again_adds_further_users() -> None:
+    run("seed_load", "--users", 2, "--tasks-per-user", 1, force=True)
+    before = list(User.objects.order_by("id").values())
+    User.objects.create_user("load-1@example.com", None)
+    User.objects.create_user("load-999999x@example.com", None)
+
+    printed = run("seed_load", "--users", 1, "--tasks-per-user", 2, force=True)
+
+    assert "Users added: 1, load-000003@example.com to load-000003@example.com." in printed
+    assert User.objects.get(email="load-000003@example.com").tasks.count() == 2
+    earlier = User.objects.filter(email__in=["load-000001@example.com", "load-000002@example.com"])
+    assert list(earlier.order_by("id").values()) == before
+    assert Task.objects.filter(user__in=earlier).count() == 2
+
+
+@on_real_tables
+def test_load_takes_a_password() -> None:
+    printed = run(
+        "seed_load",
+        "--users",
+        1,
+        "--tasks-per-user",
+        1,
+        "--password",
+        "plough-4-fields",
+        force=True,
+    )
+
+    assert "Their password: plough-4-fields" in printed
+    assert check_password("plough-4-fields", User.objects.get().password)
+
+
+@on_real_tables
+def test_interrupted_load_leaves_no_half_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted amid the tasks of the third of five users; the next run goes on."""
+    monkeypatch.setattr(seed_load, "BATCH_TASKS", 10)
+    task_rows = seed_load._task_rows
+
+    def interrupted(user: User, count: int, random: Random) -> Iterator[Any]:
+        rows = task_rows(user, count, random)
+        if user.email == "load-000003@example.com":
+            yield next(rows)
+            raise KeyboardInterrupt
+        yield from rows
+
+    monkeypatch.setattr(seed_load, "_task_rows", interrupted)
+    with pytest.raises(CommandError, match=r"Interrupted. Users added: 2,") as raised:
+        run("seed_load", "--users", 5, "--tasks-per-user", 10, force=True)
+    assert raised.value.returncode == 130
+    assert (User.objects.count(), Task.objects.count()) == (2, 20)
+
+    monkeypatch.setattr(seed_load, "_task_rows", task_rows)
+    run("seed_load", "--users", 2, "--tasks-per-user", 10, force=True)
+    assert (User.objects.count(), Task.objects.count()) == (4, 40)
+
+
+@on_real_tables
+def test_load_works_under_a_tight_statement_timeout() -> None:
+    """Such as the role of the service has; and it stays in force for others on the connection."""
+    with connections["direct"].cursor() as cursor:
+        cursor.execute("SET statement_timeout = 100")
+        try:
+            run("seed_load", "--users", 1, "--tasks-per-user", 20_000, force=True)
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone() == ("100ms",)
+        finally:
+            cursor.execute("RESET statement_timeout")
+    assert Task.objects.count() == 20_000
+
+
+@on_real_tables
+def test_load_tells_the_planner() -> None:
+    run("seed_load", "--users", 2, "--tasks-per-user", 50, force=True)
+
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT reltuples FROM pg_class WHERE relname IN ('accounts_user', 'tasks_task')"
+        )
+        assert sorted(cursor.fetchall()) == [(2,), (100,)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@on_real_tables
+@pytest.mark.parametrize(
+    ("output", "reports"), [(io.StringIO, 10), (Terminal, 20)], ids=["file", "terminal"]
+)
+def test_load_shows_its_progress(
+    output: type[io.StringIO], reports: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seed_load, "BATCH_TASKS", 1)
+
+    printed = run("seed_load", "--users", 20, "--tasks-per-user", 1, force=True, stdout=output())
+
+    assert len(re.findall(r"\d of 20 tasks", printed)) == reports
+    assert ("\r[########" in printed) == (output is Terminal)
+    assert re.search(r"20 of 20 tasks.*\nUsers added: 20", printed)
+
+
+@pytest.mark.parametrize("command", ["seed_demo", "seed_load"])
+def test_help_tells_what_happens(command: str) -> None:
+    text = load_command_class("tasks", command).create_parser("manage.py", command).format_help()
+
+    assert "Run again" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--users", "0"], id="no users"),
+        pytest.param(["--users", "-1"], id="negative"),
+        pytest.param(["--users", "1e3"], id="exponent"),
+        pytest.param(["--users", "٣"], id="other digits"),
+        pytest.param(["--users", "1000000"], id="too many users"),
+        pytest.param(["--tasks-per-user", "0"], id="no tasks"),
+        pytest.param(["--tasks-per-user", "1000001"], id="too many tasks per user"),
+        pytest.param(["--users", "51", "--tasks-per-user", "1000000"], id="too many tasks"),
+        pytest.param(["--password", "short"], id="short password"),
+        pytest.param(["--password", "x7" * 65], id="long password"),
+    ],
+)
+@on_real_tables
+def test_load_refuses_nonsense(arguments: list[str]) -> None:
+    with pytest.raises(CommandError):
+        run("seed_load", *arguments, force=True)
+
+    assert not User.objects.exists()
+
+
+@on_real_tables
+def test_load_refuses_more_users_than_numbers() -> None:
+    User.objects.create_user("load-999998@example.com", None)
+
+    with pytest.raises(CommandError, match=r"2 more users don't fit"):
+        run("seed_load", "--users", 2, "--tasks-per-user", 1, force=True)
+
+    assert User.objects.count() == 1
+
+
+def test_load_refuses_a_database_that_people_use(settings: Any) -> None:
+    """DEBUG is off in tests, too."""
+    assert settings.DEBUG is False
+
+    with pytest.raises(CommandError, match=r"DEBUG is off"):
+        run("seed_load", "--users", 1, "--tasks-per-user", 1)
+
+
+@on_real_tables
+def test_load_survives_an_address_that_is_taken_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seed_load, "_highest_number", lambda: 0)
+    monkeypatch.setattr(seed_load, "BATCH_TASKS", 1)
+    User.objects.create_user("load-000002@example.com", None)
+
+    with pytest.raises(CommandError, match=r"Users added: 1,.*taken: run it again"):
+        run("seed_load", "--users", 3, "--tasks-per-user", 1, force=True)
+
+    assert (User.objects.count(), Task.objects.count()) == (2, 1)

@@ -1,0 +1,408 @@
+"""`manage.py serve` with real processes: what its HTTP keeps, and how it ends.
+
+What a granian of another version does otherwise shows here.
+"""
+
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPResponse
+from io import BytesIO
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django import DjangoDbBlocker, Settings
+
+from accounts.models import User
+from tests.conftest import begin_session
+from tests.processes import database_url, production, start, wait_until
+
+PROCESSES = 2
+THREADS = 2
+LIST = "/api/me/tasks"
+LIMIT = settings.MAX_BODY_BYTES
+HURRY = [signal.SIGTERM, signal.SIGINT, signal.SIGINT]
+
+
+class Server:
+    """A running `manage.py serve`; its log and temporary files are in `folder`."""
+
+    def __init__(self, folder: Path, database: str, *, drain_seconds: int = 0) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.log = folder / "log"
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        with self.log.open("w") as log:
+            self.process = start(
+                "serve",
+                f"--port={self.port}",
+                f"--processes={PROCESSES}",
+                f"--threads={THREADS}",
+                f"--drain-seconds={drain_seconds}",
+                env=production(
+                    DATABASE_URL=database_url(database),
+                    TMPDIR=str(self.temporary),
+                    RATE_LIMIT_WRITES="off",
+                ),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.clients: list[HTTPConnection | socket.socket] = []
+        wait_until(self.is_ready)
+
+    def connect(self) -> HTTPConnection:
+        client = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        self.clients.append(client)
+        return client
+
+    def status(self, path: str, **headers: str) -> int:
+        """Of a GET on a connection of its own."""
+        with closing(self.connect()) as client:
+            client.request("GET", path, headers=headers)
+            return client.getresponse().status
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        with suppress(OSError):
+            return self.status("/readyz") == 200
+        return False
+
+    def send(self, head: str, body: bytes = b"") -> socket.socket:
+        """Opens a connection and sends bytes as they are, for what no client library does."""
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        self.clients.append(client)
+        client.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
+        return client
+
+    def workers(self) -> list[Any]:
+        workers: list[Any] = psutil.Process(self.process.pid).children()
+        return workers
+
+    def close_clients(self) -> None:
+        while self.clients:
+            self.clients.pop().close()
+
+    def end(self) -> None:
+        self.close_clients()
+        if self.process.poll() is None:
+            workers = self.workers()
+            self.process.kill()
+            for worker in workers:
+                worker.kill()
+            self.process.wait()
+
+
+def read_answer(client: socket.socket) -> tuple[int, bytes]:
+    answer = HTTPResponse(client)
+    answer.begin()
+    return answer.status, answer.read()
+
+
+@pytest.fixture(scope="module")
+def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> str:
+    with django_db_blocker.unblock():
+        return str(connection.settings_dict["NAME"])
+
+
+@pytest.fixture(scope="module")
+def access(database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """An access token of someone whom the server's own connections see."""
+    with django_db_blocker.unblock():
+        user = User.objects.create(email="serve@example.com")
+        token = begin_session(user).access
+    yield token
+    with django_db_blocker.unblock():
+        user.delete()
+
+
+@pytest.fixture(scope="module")
+def shared_server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("serve"), database)
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """For tests that leave it running."""
+    yield shared_server
+    shared_server.close_clients()
+
+
+@pytest.fixture
+def own_server(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """For tests that end it; a parameter is the length of its drain in seconds."""
+    server = Server(tmp_path, database, drain_seconds=getattr(request, "param", 2))
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def headers(access: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {access}", "Content-Type": "application/json"}
+
+
+def task(length: int) -> bytes:
+    """A task as JSON, filled up with white space."""
+    return b'{"title": "Buy milk"}'.ljust(length)
+
+
+def test_head_has_no_body(server: Server) -> None:
+    client = server.connect()
+    client.request("HEAD", "/livez")
+    head = client.getresponse()
+    assert (head.status, head.read()) == (200, b"")
+    assert int(head.headers["Content-Length"]) > 0
+
+    client.request("GET", "/livez")  # would read what had followed the headers
+    assert client.getresponse().status == 200
+
+
+def test_no_content_has_no_body(server: Server, headers: dict[str, str]) -> None:
+    client = server.connect()
+    client.request("POST", LIST, body=task(0), headers=headers)
+    created = client.getresponse()
+    location = created.headers["Location"]
+    assert (created.status, json.loads(created.read())["data"]["title"]) == (201, "Buy milk")
+
+    client.request("DELETE", location, headers=headers)
+    deleted = client.getresponse()
+    assert (deleted.status, deleted.read()) == (204, b"")
+
+    client.request("GET", "/livez")
+    assert client.getresponse().status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param(task(0), 201, id="small"),
+        pytest.param(task(LIMIT), 201, id="as large as may be"),
+        pytest.param(task(LIMIT + 1), 413, id="a byte too large"),
+        pytest.param(task(3_000_000), 413, id="much too large"),
+        pytest.param(b"", 400, id="empty"),
+    ],
+)
+def test_body_in_chunks_is_read(
+    body: bytes, status: int, server: Server, headers: dict[str, str]
+) -> None:
+    """[B4] Chunks have no Content-Length, without which Django reads nothing at all."""
+    pieces = [body[at : at + 50_000] for at in range(0, len(body), 50_000)]
+    client = server.connect()
+    with suppress(ConnectionError):  # refused before all was sent
+        client.request("POST", LIST, body=iter(pieces), headers=headers, encode_chunked=True)
+
+    answer = client.getresponse()
+
+    assert answer.status == status
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+def test_length_beside_chunks_is_not_believed(server: Server, access: str) -> None:
+    body = task(0)
+    client = server.send(
+        f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {access}\n"
+        "Content-Type: application/json\nContent-Length: 3\nTransfer-Encoding: chunked",
+        b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body),
+    )
+
+    assert read_answer(client)[0] == 201
+
+
+def test_oversize_body_is_answered_unread(server: Server, headers: dict[str, str]) -> None:
+    """[B3] And the next request is answered, too, on whatever connection."""
+    client = server.connect()
+    with suppress(ConnectionError):
+        client.request("POST", LIST, body=task(3_000_000), headers=headers)
+    answer = client.getresponse()
+    assert answer.status == 413
+    assert json.loads(answer.read())["error"]["code"] == "PAYLOAD_TOO_LARGE"
+
+    client.close()
+    client.request("GET", "/livez")
+    assert client.getresponse().status == 200
+
+
+@pytest.mark.parametrize(
+    ("length", "first", "last"),
+    [pytest.param(0, 100, 201, id="fits"), pytest.param(3_000_000, 413, None, id="too large")],
+)
+def test_expect_continue(
+    length: int, first: int, last: int | None, server: Server, access: str
+) -> None:
+    body = task(length)
+    client = server.send(
+        f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {access}\n"
+        f"Content-Type: application/json\nContent-Length: {len(body)}\nExpect: 100-continue"
+    )
+    line = client.recv(4096).partition(b"\r\n")[0]
+    assert line.startswith(b"HTTP/1.1 %d " % first)
+    if last is not None:
+        client.sendall(body)
+        assert read_answer(client)[0] == last
+
+
+@pytest.mark.parametrize(
+    ("kibibytes", "status"), [(16, 200), (128, 431)], ids=["promised", "too many"]
+)
+def test_headers_reach_the_application(kibibytes: int, status: int, server: Server) -> None:
+    line = f"X-Filling: {'x' * 1000}"
+    padding = "\n".join([line] * (kibibytes * 1024 // len(line)))
+    client = server.send(f"GET /livez HTTP/1.1\nHost: 127.0.0.1\nX-Request-ID: seen\n{padding}")
+
+    answered, body = read_answer(client)
+
+    assert answered == status
+    assert (b'"seen"' in body) is (status == 200)
+
+
+@pytest.mark.parametrize("coding", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+def test_client_that_disconnects_does_no_harm(coding: str, server: Server, access: str) -> None:
+    workers = server.workers()
+    head = f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {access}\n"
+    for _ in range(4 * PROCESSES * THREADS):
+        server.send(f"{head}Content-Type: application/json\n{coding}", b'5\r\n{"tit').close()
+
+    assert server.status("/livez") == 200
+    assert server.workers() == workers
+
+
+def test_files_are_served(server: Server) -> None:
+    """The documentation's own, by the service itself."""
+    client = server.connect()
+    client.request("GET", "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui.css")
+    answer = client.getresponse()
+
+    assert answer.status == 200
+    assert len(answer.read()) == int(answer.headers["Content-Length"]) > 10_000
+
+
+def test_worker_that_dies_is_replaced(server: Server) -> None:
+    workers = server.workers()
+    workers[0].kill()
+
+    wait_until(lambda: workers[0] not in server.workers() and len(server.workers()) == PROCESSES)
+
+    assert server.status("/livez") == 200
+
+
+def test_sigterm_drains_and_then_stops(own_server: Server, access: str) -> None:
+    workers = own_server.workers()
+    body = task(0)
+    own_server.process.terminate()
+
+    wait_until(lambda: own_server.status("/readyz") == 503, seconds=1)
+    assert own_server.status("/livez") == 200
+    assert own_server.status(LIST, Authorization=f"Bearer {access}") == 200
+    under_way = own_server.send(
+        f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {access}\n"
+        f"Content-Type: application/json\nContent-Length: {len(body)}"
+    )
+    wait_until(lambda: '"stopping"' in own_server.log.read_text())
+    under_way.sendall(body)
+    assert read_answer(under_way)[0] == 201
+
+    assert own_server.process.wait(timeout=5) == 0
+    assert not any(worker.is_running() for worker in workers)
+    assert list(own_server.temporary.iterdir()) == []
+    messages = [json.loads(line)["message"] for line in own_server.log.read_text().splitlines()]
+    assert [m for m in messages if m != "request"][-3:] == ["draining", "stopping", "stopped"]
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        pytest.param([signal.SIGINT], id="Ctrl-C"),
+        pytest.param([signal.SIGHUP], id="closed terminal"),
+        pytest.param([signal.SIGTERM, signal.SIGTERM], id="twice"),
+        pytest.param(HURRY, id="thrice, with a request under way"),
+    ],
+)
+@pytest.mark.parametrize("own_server", [60], indirect=True, ids=[""])
+def test_stops_sooner_where_it_is_asked_to(
+    signals: list[signal.Signals], own_server: Server, access: str
+) -> None:
+    under_way = own_server.send(
+        f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {access}\n"
+        "Content-Type: application/json\nContent-Length: 1000"
+    )
+    if signals != HURRY:
+        under_way.close()
+    for number, message in zip(signals, ["", "draining", "stopping"], strict=False):
+        wait_until(lambda message=message: message in own_server.log.read_text())
+        os.killpg(own_server.process.pid, number)
+
+    assert own_server.process.wait(timeout=5) == 0
+
+
+def test_workers_end_when_the_parent_is_killed(own_server: Server) -> None:
+    workers = own_server.workers()
+    own_server.process.kill()
+
+    wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=5)
+
+
+def test_refuses_debug(settings: Settings) -> None:
+    settings.DEBUG = True
+
+    with pytest.raises(CommandError, match="set DEBUG=false"):
+        call_command("serve")
+
+
+def test_refuses_a_port_that_is_taken() -> None:
+    """granian would share it with whoever has it."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(CommandError, match=f"Can't listen on 127.0.0.1 port {port}: "):
+            call_command("serve", host="127.0.0.1", port=port)
+
+
+@pytest.mark.parametrize("option", ["port", "processes", "threads", "drain-seconds"])
+def test_refuses_numbers_out_of_range(option: str) -> None:
+    with pytest.raises(CommandError, match=f"--{option}: valid: "):
+        call_command("serve", f"--{option}=-1")
+
+
+@pytest.mark.django_db
+def test_thread_that_ends_leaves_no_connection() -> None:
+    """Not even until the garbage collector comes by."""
+    from todo_project.wsgi import application
+
+    used: list[Any] = []
+
+    def serve() -> None:
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": "/readyz",
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "80",
+            "wsgi.input": BytesIO(),
+        }
+        list(application(environ, lambda *args: lambda _: None))
+        used.append(connection.connection)
+
+    gc.disable()
+    try:
+        thread = Thread(target=serve)
+        thread.start()
+        thread.join()
+        assert used[0].closed
+    finally:
+        gc.enable()
