@@ -19,15 +19,23 @@ PRODUCTION := env -i PATH="$$PATH" DEBUG=false ALLOWED_HOSTS=api.example.com TRU
 	SECRET_KEY="$$($(NEW_SECRET))" JWT_SIGNING_KEY="$$($(NEW_SECRET))" \
 	DATABASE_URL='postgresql://app:secret@db.example.com/todo?sslmode=verify-full'
 
+# One lock for all platforms and for Python 3.11 to 3.13.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check schema serve secret clean
+.PHONY: help run test test-system test-pooled fuzz check schema lock serve secret clean
 
 help:
 	@echo 'make run      set everything up and run the development server (PORT=8000)'
 	@echo 'make test     run the tests (ARGS="-k cursor" for some of them)'
+	@echo 'make fuzz     10,000 and more random requests against a model'
+	@echo 'make test-system  what needs haproxy: restarts behind a load balancer, overload'
+	@echo 'make test-pooled  the tests again, through PgBouncer; needs pgbouncer'
 	@echo 'make check    format, lint, types, import rules, settings, migrations, schema'
 	@echo 'make schema   write openapi.yaml anew, after a change of the API'
+	@echo 'make lock     pin the requirements anew, with hashes'
 	@echo 'make serve    migrate, and run the production server; reads the environment, not .env'
 	@echo 'make secret   print a random secret'
 	@echo 'make clean    remove .venv and caches; .env and the database in .postgres stay'
@@ -38,13 +46,22 @@ run: $(LOCAL) .env
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@echo
 	@echo '  Documentation  http://127.0.0.1:$(PORT)/api/docs'
-	@echo '  API            http://127.0.0.1:$(PORT)/api/'
+	@echo '  API            http://127.0.0.1:$(PORT)/api/me/tasks'
 	@echo '  Admin          http://127.0.0.1:$(PORT)/admin/ (first: $(BIN)/python manage.py createsuperuser)'
 	@echo
 	@exec env DJANGO_RUNSERVER_HIDE_WARNING=true $(BIN)/python manage.py runserver 127.0.0.1:$(PORT)
 
 test: $(DEV)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
+
+test-system: $(DEV)
+	$(BIN)/python -m pytest -m system -s tests/system $(ARGS)
+
+test-pooled: $(DEV)
+	$(BIN)/python -m tests.pooled $(ARGS)
+
+fuzz: $(DEV)
+	FUZZ_RUNS=100 $(BIN)/python -m pytest tests/test_fuzz.py $(ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
@@ -60,6 +77,12 @@ check: $(DEV)
 
 schema: $(DEV)
 	$(MAKE_SCHEMA) openapi.yaml
+
+# The .in files name what is wanted; the .txt files, what is installed, to the byte.
+lock: $(DEV)
+	$(LOCK) requirements.in --output-file requirements.txt
+	$(LOCK) requirements-local.in --output-file requirements-local.txt
+	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 
 serve: $(LOCAL)
 	@env DEBUG=false $(BIN)/python manage.py migrate --verbosity 0

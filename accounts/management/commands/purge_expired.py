@@ -35,7 +35,7 @@ class Command(BaseCommand):
 
 def delete_expired(model: type[models.Model], field: str, *, batch_rows: int) -> int:
     """Deletes the rows whose `field` has passed; returns how many. Rows in use are left alone."""
-    objects = model._default_manager.using("direct")  # noqa: SLF001  # Django documents it
+    objects = model._default_manager.using("direct")
     rows = objects.filter(**{f"{field}__lt": Now()})
     total = 0
     while True:
