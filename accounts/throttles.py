@@ -22,6 +22,11 @@ class ResetThrottle(AddressThrottle):
     scope = "reset"
 
 
+def enforce_address_tries(request: HttpRequest) -> None:
+    """What SignInThrottle does, for Django admin. Raises Throttled."""
+    enforce(request, SignInThrottle.scope, client_network(request))
+
+
 def enforce_password_tries(request: HttpRequest, email: str) -> None:
     """Counts a try of a password, of one account from one network. Raises Throttled.
 

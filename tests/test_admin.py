@@ -25,6 +25,7 @@ from accounts.models import Session, User
 from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
+from todo_project.environment import Rate
 
 USERS = "/admin/accounts/user/"
 SESSIONS = "/admin/accounts/session/"
@@ -1001,3 +1002,42 @@ def test_task_form_has_no_select_box_of_users(
     page: str, olga_admin: Client, task: Task, bob: User
 ) -> None:
     assert bob.email not in html(olga_admin.get(f"{TASKS}{page.format(task=task.pk)}/"))
+
+
+def test_sign_in_is_limited_together_with_the_api(olga: User, settings: Any) -> None:
+    off = dict.fromkeys(settings.RATE_LIMITS)
+    settings.RATE_LIMITS = {**off, "sign-in": Rate(3, 3600)}
+    browser, client = Client(), ApiClient()
+    guess = {"username": olga.email, "password": "a wrong guess"}
+    for _ in range(2):
+        browser.post("/admin/login/", guess)
+    client.post("/api/auth/token", {"email": olga.email, "password": "a wrong guess"})
+
+    page = browser.post("/admin/login/", {**guess, "password": PASSWORD})
+    api = client.post("/api/auth/token", {"email": olga.email, "password": PASSWORD})
+
+    assert "Too many tries. Wait" in page.content.decode()
+    assert "sessionid" not in browser.cookies
+    assert api.status_code == 429
+
+
+def test_sign_in_is_limited_for_an_address(olga: User, settings: Any) -> None:
+    off = dict.fromkeys(settings.RATE_LIMITS)
+    settings.RATE_LIMITS = {**off, "sign-in-address": Rate(2, 3600)}
+    browser = Client()
+    for number in range(2):
+        guess = {"username": f"{number}@example.com", "password": "a wrong guess"}
+        browser.post("/admin/login/", guess)
+
+    page = browser.post("/admin/login/", {"username": olga.email, "password": PASSWORD})
+
+    assert "Too many tries. Wait" in page.content.decode()
+
+
+def test_sign_in(olga: User) -> None:
+    browser = Client()
+
+    response = browser.post("/admin/login/", {"username": olga.email, "password": PASSWORD})
+
+    assert response.status_code == 302
+    assert browser.get("/admin/").status_code == 200
