@@ -96,6 +96,9 @@ def send_password_reset(email: str) -> None:
 
 
 def _send_password_reset(email: str) -> None:
+    if not settings.PASSWORD_RESET_URL:
+        logger.error("no mail: PASSWORD_RESET_URL is not set")
+        return
     user = User.objects.with_email(email).filter(is_active=True).first()
     if user is None:
         return

@@ -48,6 +48,7 @@ def test_databases(
         ("ALLOWED_HOSTS", ["*"], ["todo.W003"]),
         ("ALLOWED_HOSTS", ["api.example.com"], []),
         ("SECURE_SSL", True, ["todo.W004"]),
+        ("PASSWORD_RESET_URL", "", ["todo.W006"]),
     ],
 )
 def test_web(name: str, value: Any, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,6 +261,17 @@ def test_mail_server_that_is_away_holds_nobody_up(
     assert "given up" in caplog.text
 
 
+def test_no_mail_leaves_without_a_link(
+    alice: User, client: ApiClient, settings: Any, caplog: Any
+) -> None:
+    settings.PASSWORD_RESET_URL = ""
+
+    assert client.post(RESET, {"email": alice.email}).status_code == 202
+
+    assert _mails() == []
+    assert "PASSWORD_RESET_URL" in caplog.text
+
+
 def test_full_queue_drops_and_says_so(
     alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:

@@ -4,6 +4,7 @@
     todo.W002  a database across the network, whose identity isn't verified
     todo.W003  every Host is answered
     todo.W004  redirects to TLS that no proxy can end
+    todo.W006  nobody can reset a forgotten password
 
 What must not start at all is refused by settings.py.
 """
@@ -62,4 +63,14 @@ def check_proxies(**kwargs: Any) -> Iterator[CheckMessage]:
             "because the server itself speaks plain HTTP.",
             hint="Set TRUSTED_PROXIES to the number of proxies before the service, usually 1.",
             id="todo.W004",
+        )
+
+
+@register(deploy=True)
+def check_password_reset(**kwargs: Any) -> Iterator[CheckMessage]:
+    if not settings.PASSWORD_RESET_URL:
+        yield Warning(
+            "PASSWORD_RESET_URL is not set: nobody can reset a forgotten password.",
+            hint="Set it to the page of your client that asks for the new one; see .env.example.",
+            id="todo.W006",
         )
