@@ -5,6 +5,7 @@ design.
 """
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -20,6 +21,10 @@ from accounts.tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
 from tests.client import SECRETS, ApiClient
 from todo_project import embedded_postgres
+
+# A run in the background inherits an ignored Ctrl-C, and would hand it to the processes that it
+# starts; some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PASSWORD = "correct horse battery staple"
 
