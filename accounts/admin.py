@@ -55,9 +55,9 @@ admin.site.login_form = SignInForm
 class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
     """Sets a password or takes it away; both end the user's sessions."""
 
-    def save(self, commit: bool = True) -> User:
+    def save(self, *args: Any, **kwargs: Any) -> User:
         with transaction.atomic():
-            user: User = super().save(commit)
+            user: User = super().save(*args, **kwargs)
             if not user.has_usable_password():  # which User.save() doesn't take for a change
                 user.sessions.end()
         return user
@@ -102,7 +102,7 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
         email = search_term.strip().lower()
         if not email:
             return queryset, False
-        if "\x00" in email:  # PostgreSQL has no such text
+        if "\x00" in email:  # as autocomplete lets it through, and PostgreSQL has no such text
             return queryset.none(), False
         addresses = queryset.alias(lower_email=Lower("email"))
         exact = addresses.filter(lower_email=email)
@@ -111,7 +111,7 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
         return addresses.filter(lower_email__startswith=email), False
 
     def save_model(
-        self, request: HttpRequest, obj: User, form: "forms.ModelForm[User]", change: bool
+        self, request: HttpRequest, obj: User, form: "forms.ModelForm[User]", change: Any
     ) -> None:
         """Writes the changed columns alone, so that a password changed meanwhile survives."""
         columns = {field.name for field in self.opts.concrete_fields}
@@ -219,8 +219,6 @@ class SessionAdmin(LargeTableAdmin):
         email = search_term.strip()
         if not email:
             return queryset, False
-        if "\x00" in email:
-            return queryset.none(), False
         return queryset.filter(user__in=User.objects.with_email(email)), False
 
     @admin.action(permissions=["end"], description="End selected sessions")
@@ -289,7 +287,7 @@ def _count_belongings(users: list[User]) -> Iterator[str]:
     """Such as "1 session" and "more than 1,000 tasks"; a bounded query for each."""
     for relation in _belongings():
         model = relation.related_model
-        owned = model._default_manager.filter(**{f"{relation.field.name}__in": users})
+        owned: QuerySet[Model] = QuerySet(model).filter(**{f"{relation.field.name}__in": users})
         count = capped_count(owned)
         yield f"{count} {model._meta.verbose_name if count == 1 else _plural(relation)}"
 

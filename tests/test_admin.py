@@ -588,6 +588,7 @@ def test_deactivate_ends_the_sessions(
     assert_saved(response)
     assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
     assert list(User.objects.filter(is_active=True)) == [olga]
+    assert not Session.objects.live().exists()
     assert logged(olga) == [(CHANGE, str(alice.pk), "Deactivated.")]
 
 
@@ -937,6 +938,14 @@ def test_change_task(olga: User, olga_admin: Client, task: Task) -> None:
     assert changed.updated_at > task.updated_at
     assert changed.created_at == task.created_at
     assert logged(olga) == [(CHANGE, str(task.pk), "Changed Title and Completed at.")]
+
+
+def test_empty_description_is_null(olga_admin: Client, task: Task) -> None:
+    """[T1]"""
+    assert_saved(olga_admin.post(f"{TASKS}{task.pk}/change/", task_form(task, description="")))
+
+    task.refresh_from_db()
+    assert task.description is None
 
 
 def test_reopen_task(olga_admin: Client, alice: User) -> None:

