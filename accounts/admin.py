@@ -265,7 +265,7 @@ def _count_belongings(users: list[User]) -> Iterator[str]:
     """Such as "1 session" and "more than 1,000 tasks"; a bounded query for each."""
     for relation in _belongings():
         model = relation.related_model
-        owned = QuerySet(model).filter(**{f"{relation.field.name}__in": users})
+        owned: QuerySet[Model] = QuerySet(model).filter(**{f"{relation.field.name}__in": users})
         count = capped_count(owned)
         yield f"{count} {model._meta.verbose_name if count == 1 else _plural(relation)}"
 
