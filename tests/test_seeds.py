@@ -80,8 +80,9 @@ def test_demo_tasks_are_plausible() -> None:
 
     assert_plausible(tasks, oldest=timedelta(days=60))
     assert len({task.title for task in tasks}) == len(tasks)
-    edited = [task for task in tasks if not task.is_completed and task.updated_at > task.created_at]
-    assert edited
+    assert all(task.updated_at == task.completed_at for task in tasks if task.is_completed)
+    edited = {task.updated_at > task.created_at for task in tasks if not task.is_completed}
+    assert edited == {True, False}
 
 
 def test_demo_again_keeps_what_people_wrote(client: ApiClient) -> None:
@@ -142,7 +143,7 @@ def test_load_makes_users_with_tasks() -> None:
     assert "Users added: 3, load-000001@example.com to load-000003@example.com." in printed
     assert "Tasks added: 120." in printed
     assert len({user.password for user in users}) == 1
-    password = re.search(r"Their password: (\S+)", printed)
+    password = re.search(r"password of all these users: (\S+)", printed)
     assert password
     assert check_password(password[1], users[0].password)
     assert all(user.created_at <= user.tasks.earliest("created_at").created_at for user in users)
@@ -191,7 +192,7 @@ def test_load_takes_a_password() -> None:
         force=True,
     )
 
-    assert "Their password: plough-4-fields" in printed
+    assert "The password of all these users: plough-4-fields" in printed
     assert check_password("plough-4-fields", User.objects.get().password)
 
 
@@ -209,9 +210,11 @@ def test_interrupted_load_leaves_no_half_user(monkeypatch: pytest.MonkeyPatch) -
         yield from rows
 
     monkeypatch.setattr(seed_load, "_task_rows", interrupted)
+    printed = io.StringIO()
     with pytest.raises(CommandError, match=r"Interrupted. Users added: 2,") as raised:
-        run("seed_load", "--users", 5, "--tasks-per-user", 10, force=True)
+        run("seed_load", "--users", 5, "--tasks-per-user", 10, force=True, stdout=printed)
     assert raised.value.returncode == 130
+    assert "The password of all these users: " in printed.getvalue()
     assert (User.objects.count(), Task.objects.count()) == (2, 20)
 
     monkeypatch.setattr(seed_load, "_task_rows", task_rows)
@@ -273,26 +276,28 @@ def test_help_tells_what_happens(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "message"),
     [
-        pytest.param(["--users", "0"], id="no users"),
-        pytest.param(["--users", "-1"], id="negative"),
-        pytest.param(["--users", "1e3"], id="exponent"),
-        pytest.param(["--users", "٣"], id="other digits"),
-        pytest.param(["--users", "1000000"], id="too many users"),
-        pytest.param(["--tasks-per-user", "0"], id="no tasks"),
-        pytest.param(["--tasks-per-user", "1000001"], id="too many tasks per user"),
-        pytest.param(["--users", "2", "--tasks-per-user", "501"], id="too many tasks"),
-        pytest.param(["--password", "short"], id="short password"),
-        pytest.param(["--password", "x7" * 65], id="long password"),
+        pytest.param(["--users", "0"], "valid: 1 to 999,999", id="no users"),
+        pytest.param(["--users", "-1"], "valid: 1 to 999,999", id="negative"),
+        pytest.param(["--users", "1e3"], "valid: 1 to 999,999", id="exponent"),
+        pytest.param(["--users", "٣"], "valid: 1 to 999,999", id="other digits"),
+        pytest.param(["--users", "1000000"], "valid: 1 to 999,999", id="too many users"),
+        pytest.param(["--tasks-per-user", "0"], "valid: 1 to 1,000,000", id="no tasks"),
+        pytest.param(["--tasks-per-user", "1000001"], "valid: 1 to 1,000,000", id="too many each"),
+        pytest.param(["--tasks-per-user", "334"], "more than 1,000 tasks", id="too many tasks"),
+        pytest.param(["--password", "x7!kq"], "too short", id="short password"),
+        pytest.param(["--password", "x7" * 65], "at most 128 characters", id="long password"),
     ],
 )
 @on_real_tables
-def test_load_refuses_nonsense(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_refuses_nonsense(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(seed_load, "MAX_TASKS", 1_000)
 
-    with pytest.raises(CommandError):
-        run("seed_load", *arguments, force=True)
+    with pytest.raises(CommandError, match=message):
+        run("seed_load", "--users=3", "--tasks-per-user=3", *arguments, force=True)
 
     assert not User.objects.exists()
 

@@ -109,8 +109,9 @@ class Command(BaseCommand):
         if users * tasks_per_user > MAX_TASKS:
             raise CommandError(f"That would be more than {MAX_TASKS:,} tasks.")
         password = _checked(password) if password else secrets.token_urlsafe(12)
-        added = self._add(users, tasks_per_user, make_password(password))
-        self.stdout.write(f"{added}\nTheir password: {password}")
+        # First, because an interrupted run leaves users who have it.
+        self.stdout.write(f"The password of all these users: {password}")
+        self.stdout.write(self._add(users, tasks_per_user, make_password(password)))
 
     def _add(self, users: int, tasks_per_user: int, password_hash: str) -> str:
         """Adds everybody, batch by batch; returns what was added, in words."""
