@@ -14,9 +14,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import admin as auth_admin
-from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
+from django.contrib.auth.forms import BaseUserCreationForm
 from django.contrib.auth.models import Group
-from django.db import transaction
 from django.db.models import DO_NOTHING, Exists, ForeignObjectRel, Model, OuterRef, QuerySet
 from django.db.models.functions import Lower
 from django.http import HttpRequest
@@ -52,21 +51,9 @@ class SignInForm(AdminAuthenticationForm):
 admin.site.login_form = SignInForm
 
 
-class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
-    """Sets a password or takes it away; both end the user's sessions."""
-
-    def save(self, *args: Any, **kwargs: Any) -> User:
-        with transaction.atomic():
-            user: User = super().save(*args, **kwargs)
-            if not user.has_usable_password():  # which User.save() doesn't take for a change
-                user.sessions.end()
-        return user
-
-
 @admin.register(User)
 class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg]
     add_form = BaseUserCreationForm
-    change_password_form = PasswordForm
     add_fieldsets = ((None, {"fields": ("email", "name", "password1", "password2")}),)
     readonly_fields = ("id", "created_at", "last_login", "belongings")
     list_display = ("email", "name", "is_active", "is_staff", "created_at")

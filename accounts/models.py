@@ -98,13 +98,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         self.email = self.email.lower()
 
     def save(self, *args: Any, keep_session: UUID | None = None, **kwargs: Any) -> None:
-        """Saves; ends the user's sessions where a password was set or the user is inactive.
+        """Saves; ends the user's sessions where a password was set, or nobody can sign in.
 
         Admin, `manage.py changepassword` and the API all come through here. `keep_session` is the
         id of the one session that survives a change of password.
         """
         has_new_password = self._password is not None  # type: ignore[attr-defined]  # set_password's
-        signs_out = not self._state.adding and (has_new_password or not self.is_active)
+        may_sign_in = self.is_active and self.has_usable_password()
+        signs_out = not self._state.adding and (has_new_password or not may_sign_in)
         with transaction.atomic():
             super().save(*args, **kwargs)
             if signs_out:

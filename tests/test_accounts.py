@@ -381,6 +381,14 @@ def test_operators_password_change_ends_every_session(alice: User, alice_client:
     assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
 
 
+def test_password_taken_away_ends_every_session(alice: User, alice_client: ApiClient) -> None:
+    """[S3]"""
+    alice.set_unusable_password()
+    alice.save()
+
+    assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
+
+
 @pytest.mark.parametrize("how", ["save", "queryset"])
 def test_deactivation_ends_every_session_for_good(
     how: str, alice: User, alice_client: ApiClient

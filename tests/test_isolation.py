@@ -78,6 +78,7 @@ ROUTES: dict[str, Route] = {
             strict=True,
         )
     },
+    r"admin/r/<path:rest>": Route("/admin/r/1/x/", "page", ()),
     r"^admin\Z": Route("/admin", "page", ("GET", "HEAD")),
     r"": Route("/no/such/route", "page", ()),
 }

@@ -11,7 +11,7 @@ from .api.errors import error_response
 from .health import livez, readyz
 
 
-def not_found(request: HttpRequest) -> HttpResponse:
+def not_found(request: HttpRequest, rest: str = "") -> HttpResponse:
     """404 for everything that no route matches.
 
     A route of its own and not handler404: with DEBUG on Django answers unknown URLs with an HTML
@@ -30,6 +30,8 @@ urlpatterns = [
     path("api/auth/", include("accounts.urls")),
     path("api/", include("tasks.urls")),
     path("users/", include("tasks.urls")),
+    # Admin's redirect to an object's page on the site: there are none, and it answers 500.
+    path("admin/r/<path:rest>", not_found),
     re_path(r"^admin\Z", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     re_path(r"", not_found),
