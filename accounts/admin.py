@@ -7,6 +7,7 @@ whoever sets an operator's password has that operator's rights.
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from django import forms
@@ -14,7 +15,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import admin as auth_admin
-from django.contrib.auth.forms import BaseUserCreationForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
 from django.contrib.auth.models import Group
 from django.db.models import DO_NOTHING, Exists, ForeignObjectRel, Model, OuterRef, QuerySet
 from django.db.models.functions import Lower
@@ -51,9 +52,20 @@ class SignInForm(AdminAuthenticationForm):
 admin.site.login_form = SignInForm
 
 
+class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
+    """Writes the password alone: a deactivation meanwhile must not be undone."""
+
+    def save(self, commit: bool = True) -> User:
+        user: User = super().save(commit=False)
+        if commit:
+            user.save(update_fields=["password"])
+        return user
+
+
 @admin.register(User)
 class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg]
     add_form = BaseUserCreationForm
+    change_password_form = PasswordForm
     add_fieldsets = ((None, {"fields": ("email", "name", "password1", "password2")}),)
     readonly_fields = ("id", "created_at", "last_login", "belongings")
     list_display = ("email", "name", "is_active", "is_staff", "created_at")
@@ -165,7 +177,7 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
             " · ",
             '<a href="{}?q={}">{}</a>',
             (
-                (_url("changelist", relation.related_model), user.email, _plural(relation))
+                (_url("changelist", relation.related_model), quote(user.email), _plural(relation))
                 for relation in _belongings()
             ),
         )

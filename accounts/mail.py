@@ -79,6 +79,9 @@ class MailQueue:
             except (OSError, DatabaseError, InterfaceError) as error:
                 # Its text may hold the address that the mail was for.
                 logger.warning("mail not sent yet: %s", type(error).__name__)
+            except ValueError as error:  # an address or header that no mail can have
+                logger.error("mail given up: %s", type(error).__name__)  # noqa: TRY400
+                return
             else:
                 return
         logger.error("mail given up after %d tries", len(PAUSES_SECONDS))

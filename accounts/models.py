@@ -15,14 +15,20 @@ from django.db.models.functions import Lower, Now
 from uuid_utils.compat import uuid7
 
 
-def validate_local_part(email: str) -> None:
-    """Raises ValidationError where the part before the @ isn't ASCII.
+def validate_mailable(email: str) -> None:
+    """Raises ValidationError for addresses that EmailValidator accepts and no mail reaches.
 
-    EmailValidator accepts a few letters, such as the Kelvin sign, that lower() maps onto ASCII, so
-    that two different addresses would become one.
+    The part before the @ must be ASCII: lower() maps a few letters, such as the Kelvin sign, onto
+    ASCII ones, so that two different addresses would become one. The domain must have a form in
+    ASCII (RFC 5890), which is what mail servers look up.
     """
-    if not email.rpartition("@")[0].isascii():
+    local_part, _, domain = email.rpartition("@")
+    if not local_part.isascii():
         raise ValidationError("Only ASCII letters may stand before the @.", code="invalid")
+    try:
+        domain.encode("idna")
+    except UnicodeError:
+        raise ValidationError("No such domain can exist.", code="invalid") from None
 
 
 class UserQuerySet(models.QuerySet["User"]):
@@ -69,7 +75,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person. Signs in with e-mail and password; there is no user name."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    email = models.EmailField(max_length=254, validators=[validate_local_part])
+    email = models.EmailField(max_length=254, validators=[validate_mailable])
     name = models.CharField(max_length=150, blank=True)
     is_active = models.BooleanField("active", default=True)
     is_staff = models.BooleanField("operator", default=False, help_text="May use this admin.")

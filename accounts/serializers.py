@@ -10,7 +10,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from todo_project.api.serializers import StrictSerializer, StringField
 
-from .models import Session, User, validate_local_part
+from .models import Session, User, validate_mailable
 
 EMAIL_MAX_CHARACTERS = 254
 NAME_MAX_CHARACTERS = 150
@@ -24,7 +24,7 @@ class EmailField(StringField, serializers.EmailField):
 
     def to_internal_value(self, data: Any) -> str:
         email = super().to_internal_value(data)
-        validate_local_part(email)  # before lower() hides what it was
+        validate_mailable(email)  # before lower() hides what it was
         return email.lower()
 
 

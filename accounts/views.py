@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import authenticate
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -36,6 +37,7 @@ from .serializers import (
     validate_new_password,
 )
 from .throttles import (
+    OwnPasswordThrottle,
     RefreshThrottle,
     RegisterThrottle,
     ResetThrottle,
@@ -173,6 +175,7 @@ class SessionView(StrictInputMixin):
 
 
 class MeView(StrictInputMixin):
+    throttle_classes = (OwnPasswordThrottle,)
     body_serializers: ClassVar = {"patch": ProfileSerializer, "delete": ConfirmationSerializer}
 
     @extend_schema(operation_id="auth_me_read", responses=UserSerializer)
@@ -186,26 +189,29 @@ class MeView(StrictInputMixin):
         user = caller(request)
         if "name" in self.body:
             user.name = self.body["name"]
-            user.save(update_fields=["name"])
+            if not User.objects.filter(pk=user.pk).update(name=user.name):
+                raise TokenInvalid("The account has been deleted.")
         return Response(UserSerializer(user).data)
 
     @extend_schema(operation_id="auth_me_delete", responses={204: None})
     def delete(self, request: Request) -> Response:
         """Delete your account with its tasks. This can't be undone."""
-        enforce_password_tries(request._request, caller(request).email)
         with transaction.atomic():
-            _confirmed_user(request, "password", self.body["password"]).delete()
+            user = _confirmed_user(request, "password", self.body["password"])
+            if LogEntry.objects.filter(user=user).exists():
+                raise _operators_stay()
+            user.delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class PasswordView(StrictInputMixin):
+    throttle_classes = (OwnPasswordThrottle,)
     body_serializers: ClassVar = {"post": PasswordChangeSerializer}
 
     @extend_schema(operation_id="auth_password_change", responses={204: None})
     def post(self, request: Request) -> Response:
         """Change your password. Ends your other sessions."""
         session = current_session(request)
-        enforce_password_tries(request._request, caller(request).email)
         with transaction.atomic():
             user = _confirmed_user(request, "current_password", self.body["current_password"])
             user.set_password(self.body["new_password"])
@@ -251,6 +257,11 @@ def _confirmed_user(request: Request, field: str, password: str) -> User:
     if not user.check_password(password):
         raise ValidationError({field: [ErrorDetail("The password is wrong.", "wrong_password")]})
     return user
+
+
+def _operators_stay() -> ValidationError:
+    message = "What an operator did in admin stays on record. An operator can only be deactivated."
+    return ValidationError({"non_field_errors": [ErrorDetail(message, "operator")]})
 
 
 def _address_taken() -> ValidationError:

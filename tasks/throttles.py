@@ -10,5 +10,5 @@ class WriteThrottle(ScopedThrottle):
 
     scope = "writes"
 
-    def identity(self, request: Request) -> str | None:
-        return None if request.method in ("GET", "HEAD", "OPTIONS") else str(request.user.pk)
+    def identity(self, request: Request) -> str:
+        return str(request.user.pk)

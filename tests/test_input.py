@@ -280,3 +280,10 @@ def test_unknown_host_is_refused(host: str, client: ApiClient) -> None:
     details = assert_error(client.get(LIST, host=host), 400, "VALIDATION_ERROR")
 
     assert details.keys() == {"Host"}
+
+
+def test_chunks_are_not_ignored(alice_client: ApiClient, task: Task) -> None:
+    """[B4] `manage.py serve` reads them; the development server can't, and says so."""
+    response = alice_client.patch(f"{LIST}/{task.pk}/complete", transfer_encoding="chunked")
+
+    assert_error(response, 400, "VALIDATION_ERROR")

@@ -113,6 +113,19 @@ def test_limit_comes_after_403_and_before_405(
     assert alice_client.delete("/api/me/tasks").status_code == 429
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/api/auth/password"), ("DELETE", "/api/auth/me")]
+)
+def test_limit_of_ones_own_password_comes_before_400(
+    method: str, path: str, alice_client: ApiClient, rates: Any
+) -> None:
+    """[E1]"""
+    rates(sign_in=Rate(1, 3600))
+    assert alice_client.call(method, path, b"{").status_code == 400
+
+    assert_error(alice_client.call(method, path, b"{"), 429, "RATE_LIMITED")
+
+
 def test_window_ends(alice_client: ApiClient, rates: Any) -> None:
     rates(writes=Rate(1, 3600))
     alice_client.post("/api/me/tasks", {"title": "x"})

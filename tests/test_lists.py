@@ -3,11 +3,12 @@
 import json
 import random
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import connection
+from django.http import HttpResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -351,6 +352,32 @@ def test_cursor_outlives_another_limit_total_and_spelling(
     )
 
     assert len(data_of(response)) == 2
+
+
+@pytest.mark.parametrize("character", ["🎉", "é", "\x01", '"', "a"])
+def test_longest_titles_are_paged_through(
+    character: str, alice: User, alice_client: ApiClient
+) -> None:
+    """[L1] [L2] The service takes every cursor that it makes."""
+    Task.objects.bulk_create(Task(user=alice, title=character * 255) for _ in range(3))
+
+    assert len(_walk(alice_client, ordering="title", limit=1)) == 3
+
+
+def test_search_is_read_as_utf_8_however_it_is_written(
+    alice: User, alice_client: ApiClient
+) -> None:
+    """A client that doesn't percent-encode sends raw bytes, which WSGI hands over as Latin-1."""
+    Task.objects.add(alice.pk, title="Café")
+    raw = alice_client.generic(
+        "GET",
+        LIST,
+        QUERY_STRING="search=café".encode().decode("latin-1"),
+        headers={"authorization": f"Bearer {alice_client.access}"},
+    )
+
+    assert [row["title"] for row in data_of(cast("HttpResponse", raw))] == ["Café"]
+    assert _titles(alice_client, search="CAFÉ") == ["Café"]
 
 
 def test_tampered_cursors_are_refused(alice: User, alice_client: ApiClient) -> None:

@@ -75,6 +75,14 @@ def test_options_is_for_preflight(alice_client: ApiClient) -> None:
     assert_error(alice_client.call("OPTIONS", "/api/me/tasks"), 405, "METHOD_NOT_ALLOWED")
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_root_has_no_other_methods(method: str, client: ApiClient) -> None:
+    response = client.call(method, "/")
+
+    assert_error(response, 405, "METHOD_NOT_ALLOWED")
+    assert "GET" in response["Allow"]
+
+
 def test_root_sends_a_browser_to_the_docs(client: ApiClient) -> None:
     response = client.get("/", accept="text/html")
 

@@ -80,7 +80,10 @@ class Environment:
         """A list of web origins (RFC 6454), such as `https://app.example.com`."""
         origins = self.names(name)
         for origin in origins:
-            parts = urlsplit(origin)
+            try:
+                parts = urlsplit(origin)
+            except ValueError:
+                parts = urlsplit("")
             if (
                 parts.scheme not in ("http", "https")
                 or origin != f"{parts.scheme}://{parts.netloc}"

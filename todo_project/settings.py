@@ -4,6 +4,7 @@ What the service must not start with is refused here and not by a system check, 
 server runs no system checks. `docs/operations.md` explains the variables one by one.
 """
 
+import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -31,11 +32,16 @@ JWT_SIGNING_KEY = env.secret(
     "JWT_SIGNING_KEY", minimum_bytes=32, fallback=secrets.token_urlsafe(50) if DEBUG else None
 )
 
+if SECRET_KEY and SECRET_KEY == JWT_SIGNING_KEY:
+    env.refuse("JWT_SIGNING_KEY", "the same as SECRET_KEY; make another with `make secret`")
+
 ALLOWED_HOSTS = env.names(
     "ALLOWED_HOSTS", default=("localhost", "127.0.0.1", "[::1]") if DEBUG else ()
 )
 if not ALLOWED_HOSTS:
     env.refuse("ALLOWED_HOSTS", "required with DEBUG off; valid: host names separated by commas")
+elif any("/" in host for host in ALLOWED_HOSTS):
+    env.refuse("ALLOWED_HOSTS", "valid: host names separated by commas, without https://")
 
 # How many proxies stand before the service; X-Forwarded-* is believed only as far as they go.
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0, minimum=0, maximum=10)
@@ -52,7 +58,9 @@ if EMBEDDED_POSTGRES:
     _pooled_database = Environment({"url": embedded_postgres.database_url()}).database("url")
 elif not env.text("DATABASE_URL"):
     env.refuse(
-        "DATABASE_URL", "required with DEBUG off; valid: postgresql://user:password@host/database"
+        "DATABASE_URL",
+        f"required with {'DIRECT_DATABASE_URL' if DEBUG else 'DEBUG off'}; "
+        "valid: postgresql://user:password@host/database",
     )
 
 # Neon suspends an idle compute after 300 s, and a connection to it dies then. Younger connections
@@ -222,7 +230,7 @@ PASSWORD_RESET_TIMEOUT = 3600  # seconds
 
 # --- Mail -------------------------------------------------------------------------------------
 
-# Without EMAIL_URL no mail leaves a production server; a system check warns of it.
+# Without EMAIL_URL a production server hands its mail to a relay on the same machine.
 for _name, _value in env.email(
     "EMAIL_URL", default="console:" if DEBUG else "smtp://localhost"
 ).items():
@@ -236,8 +244,8 @@ PASSWORD_RESET_URL = env.text(
     "PASSWORD_RESET_URL",
     default="http://localhost:3000/password-reset?token={token}" if DEBUG else "",
 )
-if PASSWORD_RESET_URL and "{token}" not in PASSWORD_RESET_URL:
-    env.refuse("PASSWORD_RESET_URL", "valid: a URL that contains {token}")
+if PASSWORD_RESET_URL and not re.match(r"https?://[^/]+/?.*\{token\}", PASSWORD_RESET_URL):
+    env.refuse("PASSWORD_RESET_URL", "valid: https://host/... that contains {token}")
 
 # --- Limits -----------------------------------------------------------------------------------
 

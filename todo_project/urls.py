@@ -21,7 +21,7 @@ def not_found(request: HttpRequest, rest: str = "") -> HttpResponse:
 
 
 urlpatterns = [
-    re_path(r"^\Z", RedirectView.as_view(url="/api/docs")),
+    re_path(r"^\Z", RedirectView.as_view(url="/api/docs", http_method_names=["get", "head"])),
     re_path(r"^livez/?\Z", livez),
     re_path(r"^readyz/?\Z", readyz),
     re_path(r"^api/schema/?\Z", SpectacularAPIView.as_view(), name="schema"),
@@ -32,7 +32,7 @@ urlpatterns = [
     path("users/", include("tasks.urls")),
     # Admin's redirect to an object's page on the site: there are none, and it answers 500.
     path("admin/r/<path:rest>", not_found),
-    re_path(r"^admin\Z", RedirectView.as_view(url="/admin/")),
+    re_path(r"^admin\Z", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),
     path("admin/", admin.site.urls),
     re_path(r"", not_found),
 ]

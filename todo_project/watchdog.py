@@ -34,8 +34,10 @@ class Watchdog:
             self._start()
         key = threading.get_ident()
         deadline = time.monotonic() + settings.REQUEST_TIME_LIMIT_SECONDS
-        self._requests[key] = (deadline, connections[DEFAULT_DB_ALIAS])
-        self._busy.set()
+        wrapper = connections[DEFAULT_DB_ALIAS]
+        with self._lock:  # not while the watchdog looks through them
+            self._requests[key] = (deadline, wrapper)
+            self._busy.set()
         try:
             yield
         finally:

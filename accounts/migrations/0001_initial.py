@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 (
                     "email",
                     models.EmailField(
-                        max_length=254, validators=[accounts.models.validate_local_part]
+                        max_length=254, validators=[accounts.models.validate_mailable]
                     ),
                 ),
                 ("name", models.CharField(blank=True, max_length=150)),

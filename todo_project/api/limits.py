@@ -45,9 +45,10 @@ _COUNT = """
            to_timestamp((epoch / %(period)s + 1) * %(period)s)
       FROM (SELECT floor(extract(epoch FROM statement_timestamp()))::bigint AS epoch) AS clock
     ON CONFLICT (key) DO UPDATE SET
-        hits = CASE WHEN counter."window" = excluded."window" THEN counter.hits + 1 ELSE 1 END,
-        "window" = excluded."window",
-        expires_at = excluded.expires_at
+        -- A statement may have waited for the row's lock into the next window: never back.
+        hits = CASE WHEN counter."window" >= excluded."window" THEN counter.hits + 1 ELSE 1 END,
+        "window" = greatest(counter."window", excluded."window"),
+        expires_at = greatest(counter.expires_at, excluded.expires_at)
     RETURNING hits, extract(epoch FROM expires_at - statement_timestamp())::float
 """
 
@@ -88,15 +89,15 @@ class ScopedThrottle(BaseThrottle):
     """A limit of a route, checked before its input is read. Subclasses say of whom."""
 
     scope: str
+    methods: frozenset[str] = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # those that count
 
-    def identity(self, request: Request) -> str | None:
-        """Whose tries are counted together; None leaves this one uncounted."""
+    def identity(self, request: Request) -> str:
+        """Whose tries are counted together."""
         raise NotImplementedError
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        identity = self.identity(request)
-        if identity is not None:
-            enforce(request._request, self.scope, identity)
+        if request.method in self.methods:
+            enforce(request._request, self.scope, self.identity(request))
         return True
 
 

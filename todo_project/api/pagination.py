@@ -94,7 +94,7 @@ class CursorCodec:
     def encode(self, position: Position) -> str:
         value = position.value
         written = value.isoformat() if isinstance(value, datetime) else value
-        payload = json.dumps([written, str(position.id)], separators=(",", ":")).encode()
+        payload = json.dumps([written, str(position.id)], ensure_ascii=False).encode()
         return self._signer.sign(base64.urlsafe_b64encode(payload).decode().rstrip("="))
 
     def decode(self, cursor: str, *, is_time: bool) -> Position:

@@ -192,10 +192,8 @@ class EnvelopeSchema(AutoSchema):
         return bool(self._body_fields() & {"password", "refresh"})
 
     def _is_limited(self) -> bool:
-        """Whether tries are counted: by a throttle, which lets reads pass, or of a password."""
-        is_write = self.method != "GET"
-        tries_password = bool(self._body_fields() & {"password", "current_password"})
-        return is_write and (bool(self.view.throttle_classes) or tries_password)
+        limits: Any = self.view.throttle_classes
+        return any(self.method in limit.methods for limit in limits)
 
     def _body_fields(self) -> set[str]:
         serializer = self.get_request_serializer()

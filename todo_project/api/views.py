@@ -127,7 +127,8 @@ def parse_query_string(raw: str) -> dict[str, str]:
     Raises ValidationError for a parameter that is repeated or empty or not UTF-8.
     """
     try:
-        pairs = parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=100)
+        text = raw.encode("latin-1").decode("utf-8")  # PEP 3333 hands bytes over as Latin-1
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError:
         raise ValidationError(
             "The query string is not UTF-8, or has too many parameters."
@@ -148,6 +149,9 @@ def parse_query_string(raw: str) -> dict[str, str]:
 
 
 def _content_length(request: Request) -> int:
+    if "HTTP_TRANSFER_ENCODING" in request.META:
+        # wsgi.py reads chunks where the server hands them over.
+        raise ValidationError("Send the body with a Content-Length: chunks are not read here.")
     length: str = request.META.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdigit() and len(length) <= 18):
         raise ValidationError("Content-Length is not a number.")

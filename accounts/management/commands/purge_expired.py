@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib.sessions.models import Session as AdminSession
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections, models, transaction
 from django.db.models.functions import Now
 
@@ -19,11 +19,13 @@ class Command(BaseCommand):
     help = "Delete expired sessions, operators' sessions and rate counters. Safe at any time."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--batch", type=int, default=BATCH_ROWS, help="Rows per statement.")
+        parser.add_argument(
+            "--batch", type=int, default=BATCH_ROWS, help="Rows per statement (default: 1000)."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with connections["direct"].cursor() as cursor:
-            cursor.execute("SET statement_timeout = 0")  # the role's is for requests
+        if options["batch"] < 1:
+            raise CommandError("--batch must be 1 or more.")
         for model, field in (
             (Session, "expires_at"),
             (AdminSession, "expire_date"),
@@ -39,7 +41,8 @@ def delete_expired(model: type[models.Model], field: str, *, batch_rows: int) ->
     rows = objects.filter(**{f"{field}__lt": Now()})
     total = 0
     while True:
-        with transaction.atomic(using="direct"):
+        with transaction.atomic(using="direct"), connections["direct"].cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 0")  # the role's is for requests
             batch = rows.select_for_update(skip_locked=True).values("pk")[:batch_rows]
             deleted, _ = objects.filter(pk__in=batch).delete()
         total += deleted
