@@ -29,6 +29,8 @@ def production(**variables: str) -> dict[str, str]:
     """A whole environment; `variables` join it."""
     return {
         "PATH": os.environ["PATH"],
+        # Of the pooler that DATABASE_URL may name.
+        "DATABASE_PREPARED_STATEMENTS": str(settings.PREPARED_STATEMENTS).lower(),
         "DEBUG": "false",
         "SECRET_KEY": settings.SECRET_KEY,
         "JWT_SIGNING_KEY": settings.JWT_SIGNING_KEY,

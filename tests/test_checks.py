@@ -5,14 +5,18 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
+from django.db import connection
 
 POOLED = {"HOST": "ep-x-pooler.eu.aws.neon.tech", "OPTIONS": {"sslmode": "verify-full"}}
 DIRECT = {"HOST": "ep-x.eu.aws.neon.tech", "OPTIONS": {"sslmode": "verify-full"}}
 SOCKET = {"HOST": "/run/postgresql", "OPTIONS": {}}
 
 
-def _ids() -> list[str]:
-    found = [str(message.id) for message in run_checks(include_deployment_checks=True)]
+def _ids(*databases: str) -> list[str]:
+    found = [
+        str(message.id)
+        for message in run_checks(include_deployment_checks=True, databases=databases or None)
+    ]
     return sorted(name for name in found if name.startswith("todo."))
 
 
@@ -62,3 +66,36 @@ def test_trusted_proxy_ends_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "TRUSTED_PROXIES", 1)
 
     assert _ids() == []
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "databases", "is_embedded", "ids"),
+    [
+        pytest.param(settings.ROLE_TIMEOUTS, ["direct"], False, [], id="as the command sets them"),
+        pytest.param({}, ["direct"], False, ["todo.W005"], id="migrate, none"),
+        pytest.param({}, ["default"], False, ["todo.W005"], id="check --database, none"),
+        pytest.param({}, [], False, [], id="no database is to be asked"),
+        pytest.param({}, ["direct"], True, [], id="embedded, none"),
+        pytest.param(
+            {**settings.ROLE_TIMEOUTS, "lock_timeout": "1min"},
+            ["default"],
+            False,
+            ["todo.W005"],
+            id="longer than a request may take",
+        ),
+    ],
+)
+@pytest.mark.django_db
+def test_role_timeouts(
+    timeouts: dict[str, str],
+    databases: list[str],
+    is_embedded: bool,
+    ids: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "EMBEDDED_POSTGRES", is_embedded)
+    with connection.cursor() as cursor:
+        for name in settings.ROLE_TIMEOUTS:
+            cursor.execute("SELECT set_config(%s, %s, true)", [name, timeouts.get(name, "0")])
+
+        assert _ids(*databases) == ids

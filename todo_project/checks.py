@@ -1,19 +1,23 @@
 """Warns of configuration that works and is unwise; `manage.py check --deploy` runs these.
 
+What asks the database is left to `migrate` and `manage.py check --database default`.
+
     todo.W001  migrate can't run: a pooled DATABASE_URL, and no DIRECT_DATABASE_URL
     todo.W002  a database across the network, whose identity isn't verified
     todo.W003  every Host is answered
     todo.W004  redirects to TLS that no proxy can end
+    todo.W005  a database role that lets requests wait longer than they may take
     todo.W006  nobody can reset a forgotten password
 
 What must not start at all is refused by settings.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register
+from django.db import connection
 
 from .environment import is_pooled
 
@@ -73,4 +77,28 @@ def check_password_reset(**kwargs: Any) -> Iterator[CheckMessage]:
             "PASSWORD_RESET_URL is not set: nobody can reset a forgotten password.",
             hint="Set it to the page of your client that asks for the new one; see .env.example.",
             id="todo.W006",
+        )
+
+
+@register(Tags.database)
+def check_role_timeouts(
+    databases: Sequence[str] | None = None, **kwargs: Any
+) -> Iterator[CheckMessage]:
+    """Asks for the role that serves requests, whichever database is named."""
+    if not databases or settings.EMBEDDED_POSTGRES:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM pg_settings WHERE name = ANY(%s)"  # all three are in milliseconds
+            " AND setting::int NOT BETWEEN 1 AND %s ORDER BY name",
+            [list(settings.ROLE_TIMEOUTS), settings.REQUEST_TIME_LIMIT_SECONDS * 1000],
+        )
+        missing = [name for (name,) in cursor.fetchall()]
+    if missing:
+        yield Warning(
+            f"The role of DATABASE_URL has no {', no '.join(missing)} within the "
+            f"{settings.REQUEST_TIME_LIMIT_SECONDS} seconds that a request may take.",
+            hint="Run `manage.py set_role_timeouts`. After it a pooler's old connections go on "
+            "without them until they are closed.",
+            id="todo.W005",
         )

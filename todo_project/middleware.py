@@ -7,15 +7,18 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib.admindocs.views import simplify_regex
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
@@ -64,6 +67,7 @@ class RequestMiddleware:
         logs.request_id.set(request_id)
         with watchdog.watch():
             response = self.get_response(request)
+        _read_rest_of_body(request)
         if _is_foreign_error(request, response):
             response = _in_api_shape(request, response)
         response["X-Request-ID"] = request_id
@@ -98,6 +102,18 @@ class RequestMiddleware:
                 "user_id": _user_id(request),
             },
         )
+
+
+def _read_rest_of_body(request: HttpRequest) -> None:
+    """Reads what the view had no need of, because it refused the request before.
+
+    Otherwise granian (hyper) closes the connection after the answer, and doesn't say so: the next
+    request on it would be lost. What is too large to be read is worth that.
+    """
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if length.isdecimal() and 0 < int(length) <= settings.MAX_BODY_BYTES:
+        with suppress(UnreadablePostError):
+            request.read()
 
 
 def _write_rate_headers(request: HttpRequest, response: HttpResponseBase) -> None:

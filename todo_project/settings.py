@@ -95,6 +95,7 @@ def _served(database: dict[str, Any], *, prepared_statements: bool) -> dict[str,
     }
     return {
         **database,
+        "ENGINE": "todo_project.postgresql",
         "OPTIONS": options,
         "CONN_MAX_AGE": CONNECTION_MAX_AGE_SECONDS,
         # A cursor WITH HOLD outlives its transaction, which a transaction-mode pool can't give.

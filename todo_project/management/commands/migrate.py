@@ -40,6 +40,11 @@ class Command(migrate.Command):
                 "migrate needs a database session of its own, which a pooled endpoint can't give. "
                 "Set DIRECT_DATABASE_URL to the direct endpoint: the same host without `-pooler`."
             )
+        with connection.cursor() as cursor:
+            # The role's are for requests. Its lock_timeout stays: while a migration waits for a
+            # table, every request waits behind it.
+            cursor.execute("SET statement_timeout = 0")
+            cursor.execute("SET idle_in_transaction_session_timeout = 0")
         with migration_lock(connection, timeout_seconds=options["lock_timeout"]):
             super().handle(*args, **options)
 

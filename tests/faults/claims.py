@@ -1,0 +1,121 @@
+"""What the tests of faults have in common: requests, and what is expected of their answers."""
+
+import threading
+import time
+from contextlib import ExitStack
+from typing import Any, Self
+from uuid import uuid4
+
+from .postgres import PrivatePostgres
+from .service import PROCESSES, SLACK_S, THREADS, TIME_LIMIT_S, Account, Answer, Service, running
+
+TASKS = "/api/me/tasks"
+RECOVERY_S = 3.0
+# So many at once that every thread of the service gets some.
+MANY = 4 * PROCESSES * THREADS
+
+
+def requests_of_all_kinds(service: Service, account: Account) -> list[tuple[Any, ...]]:
+    """Requests that all need the database, and all succeed while it is well."""
+    credentials = {"email": account.email, "password": account.password}
+    newcomer = {"email": f"{uuid4()}@example.com", "password": account.password}
+    with service.caller(account) as caller:
+        task, doomed = (caller.call("POST", TASKS, {"title": "x"}).data["id"] for _ in range(2))
+        pair = caller.call("POST", "/api/auth/token", credentials).data
+    return [
+        ("GET", "/readyz"),
+        ("GET", TASKS),
+        ("GET", f"{TASKS}/{task}"),
+        ("POST", TASKS, {"title": "new"}),
+        ("PUT", f"{TASKS}/{task}", {"title": "put"}),
+        ("PATCH", f"{TASKS}/{task}", {"title": "patched"}),
+        ("PATCH", f"{TASKS}/{task}/complete"),
+        ("DELETE", f"{TASKS}/{doomed}"),
+        ("GET", "/api/auth/me"),
+        ("PATCH", "/api/auth/me", {"name": "Alice"}),
+        ("GET", "/api/auth/sessions"),
+        ("POST", "/api/auth/token", credentials),
+        ("POST", "/api/auth/token/refresh", {"refresh": pair["refresh"]}),
+        ("POST", "/api/auth/register", newcomer),
+    ]
+
+
+def assert_unavailable(answer: Answer) -> None:
+    """503 in the shape of an error, in time."""
+    assert answer.status == 503, answer
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.body
+    assert body.keys() == {"error", "meta"}
+    assert body["error"]["code"] == "SERVICE_UNAVAILABLE"
+    assert body["error"]["details"] == {}
+    assert body["meta"] == {"request_id": answer.headers["x-request-id"]}
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.seconds < TIME_LIMIT_S + SLACK_S, answer
+
+
+def assert_alive(service: Service) -> None:
+    """/livez follows nothing but the process."""
+    with service.caller() as caller:
+        answer = caller.call("GET", "/livez")
+    assert answer.status == 200
+    assert answer.seconds < SLACK_S
+
+
+def assert_back(service: Service, account: Account) -> None:
+    """Within RECOVERY_S every request succeeds again, whichever thread gets it."""
+    since = time.monotonic()
+    requests = [("GET", "/readyz"), ("GET", TASKS), ("POST", TASKS, {"title": "after"})] * 6
+    while True:
+        started = time.monotonic()
+        answers = service.at_once(requests, account)
+        if all(answer.is_success for answer in answers):
+            break
+        assert started - since < RECOVERY_S, [str(answer) for answer in answers]
+    print(f"back after {started - since:.2f} s")  # noqa: T201  # a figure of docs/operations.md
+
+
+class Clients:
+    """Several who go on calling whatever happens, until the block ends."""
+
+    def __init__(self, service: Service, account: Account, *, readers: int, writers: int) -> None:
+        self.answers: list[Answer] = []
+        self._service = service
+        self._account = account
+        self._roles = [self._read] * readers + [self._write] * writers
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        self._stack.enter_context(running(*self._roles))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    @property
+    def reads(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.method == "GET"]
+
+    @property
+    def writes(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.method == "POST"]
+
+    def _read(self, end: threading.Event) -> None:
+        with self._service.caller(self._account) as caller:
+            while not end.is_set():
+                self.answers.append(caller.call("GET", TASKS))
+                time.sleep(0.01)
+
+    def _write(self, end: threading.Event) -> None:
+        with self._service.caller(self._account) as caller:
+            while not end.is_set():
+                self.answers.append(caller.call("POST", TASKS, {"title": f"{uuid4()}"}))
+                time.sleep(0.01)
+
+
+def assert_no_row_twice(postgres: PrivatePostgres, writes: list[Answer]) -> None:
+    """Each task that was acknowledged is there once; one that wasn't is not there twice."""
+    titles = [answer.sent["title"] for answer in writes]
+    rows = postgres.execute("SELECT title FROM tasks_task WHERE title = ANY(%s)", titles)
+    found = [title for (title,) in rows]
+    assert len(set(found)) == len(found)
+    assert {answer.sent["title"] for answer in writes if answer.is_success} <= set(found)

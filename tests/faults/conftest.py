@@ -1,0 +1,53 @@
+"""One PostgreSQL and one service for the whole folder; each test gets them sound."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .postgres import PrivatePostgres, private_postgres
+from .service import Account, Service
+
+# Shorter than the service's own, so that tests need not wait for those.
+SHORT_TIMEOUTS = {
+    "statement_timeout": "3s",
+    "lock_timeout": "1s",
+    "idle_in_transaction_session_timeout": "1s",
+}
+
+
+@pytest.fixture(scope="package")
+def _postgres() -> Iterator[PrivatePostgres]:
+    with private_postgres() as server:
+        Service(server.url).manage("migrate", "--verbosity", "0")
+        server.set_role(**SHORT_TIMEOUTS)
+        yield server
+
+
+@pytest.fixture(scope="package")
+def _service(_postgres: PrivatePostgres) -> Iterator[Service]:
+    service = Service(_postgres.url)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+@pytest.fixture
+def postgres(_postgres: PrivatePostgres) -> PrivatePostgres:
+    if not _postgres.is_running:
+        _postgres.start()
+    return _postgres
+
+
+@pytest.fixture
+def service(_service: Service, postgres: PrivatePostgres) -> Iterator[Service]:
+    """The service; afterwards its log must know of no defect."""
+    known = len(_service.defects())
+    yield _service
+    assert _service.defects()[known:] == []
+
+
+@pytest.fixture(scope="package")
+def alice(_service: Service) -> Account:
+    return _service.register()
