@@ -44,7 +44,7 @@ def migrates() -> Iterator[list[subprocess.Popen[str]]]:
     for migrate in begun:
         if migrate.poll() is None:
             migrate.kill()
-            migrate.communicate()
+            migrate.communicate(timeout=30)
 
 
 def begin(*options: str, **variables: str) -> subprocess.Popen[str]:
@@ -75,7 +75,7 @@ def test_simultaneous_migrates_apply_everything_once(
     migrates += [begin(**variables), begin(**variables), begin("--lock-timeout=1", **variables)]
 
     impatient = migrates.pop()
-    assert "Another migrate still runs after 1 seconds." in impatient.communicate()[0]
+    assert "Another migrate still runs after 1 seconds." in impatient.communicate(timeout=30)[0]
     assert impatient.returncode == 1
     wait_until(lambda: value(session, f"SELECT count(*) {OTHERS}") == 2)
     # A session that waits inside of a query holds a snapshot, and CREATE INDEX CONCURRENTLY would
@@ -83,7 +83,7 @@ def test_simultaneous_migrates_apply_everything_once(
     assert value(session, f"SELECT count(*) {OTHERS} AND backend_xmin IS NOT NULL") == 0
     session.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
 
-    outputs = sorted(migrate.communicate()[0] for migrate in migrates)
+    outputs = sorted(migrate.communicate(timeout=30)[0] for migrate in migrates)
     assert [migrate.returncode for migrate in migrates] == [0, 0], outputs
     applied = session.execute("SELECT app, name FROM django_migrations").fetchall()
     assert sorted(applied) == sorted(MigrationLoader(None).disk_migrations)
@@ -102,13 +102,13 @@ def test_killed_migrate_leaves_no_lock(
         wait_until(lambda: value(session, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
         assert value(session, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 1
         first.kill()
-        first.communicate()
+        first.communicate(timeout=30)
         raise psycopg.Rollback
 
     second = begin("--lock-timeout=10", **variables)
     migrates.append(second)
 
-    assert "Applying tasks.0001_initial... OK" in second.communicate()[0]
+    assert "Applying tasks.0001_initial... OK" in second.communicate(timeout=30)[0]
     assert second.returncode == 0
 
 
@@ -121,7 +121,7 @@ def test_pooled_endpoint_is_refused_before_anything_is_sent() -> None:
 
         # libpq goes to the address and doesn't look for the name.
         migrate = begin(DATABASE_URL=f"{POOLED}?hostaddr={host}&port={port}")
-        output = migrate.communicate()[0]
+        output = migrate.communicate(timeout=30)[0]
 
         assert migrate.returncode == 1
         assert "Set DIRECT_DATABASE_URL to the direct endpoint" in output
