@@ -17,7 +17,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register
-from django.db import connection
+from django.db import OperationalError, connection
 
 from .environment import is_pooled
 
@@ -87,7 +87,13 @@ def check_role_timeouts(
     """Asks for the role that serves requests, whichever database is named."""
     if not databases or settings.EMBEDDED_POSTGRES:
         return
-    with connection.cursor() as cursor:
+    if "direct" in databases and is_pooled(settings.DATABASES["direct"]):
+        return  # migrate refuses it, before anything is sent
+    try:
+        cursor = connection.cursor()
+    except OperationalError:  # where migrate runs, DATABASE_URL may be out of reach
+        return
+    with cursor:
         cursor.execute(
             "SELECT name FROM pg_settings WHERE name = ANY(%s)"  # all three are in milliseconds
             " AND setting::int NOT BETWEEN 1 AND %s ORDER BY name",
