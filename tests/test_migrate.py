@@ -63,6 +63,11 @@ def value(session: Session, sql: str) -> Any:
     return row[0]
 
 
+# Of this database alone: other test workers lock theirs.
+LOCKS = (
+    "FROM pg_locks WHERE database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
@@ -88,7 +93,7 @@ def test_simultaneous_migrates_apply_everything_once(
     applied = session.execute("SELECT app, name FROM django_migrations").fetchall()
     assert sorted(applied) == sorted(MigrationLoader(None).disk_migrations)
     assert ["No migrations to apply." in output for output in outputs].count(True) == 1
-    assert value(session, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+    assert value(session, f"SELECT count(*) {LOCKS} AND locktype = 'advisory'") == 0
 
 
 def test_killed_migrate_leaves_no_lock(
@@ -99,8 +104,8 @@ def test_killed_migrate_leaves_no_lock(
         session.execute("CREATE TABLE django_migrations ()")
         first = begin(**variables)
         migrates.append(first)
-        wait_until(lambda: value(session, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
-        assert value(session, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 1
+        wait_until(lambda: value(session, f"SELECT count(*) {LOCKS} AND NOT granted") == 1)
+        assert value(session, f"SELECT count(*) {LOCKS} AND locktype = 'advisory'") == 1
         first.kill()
         first.communicate(timeout=30)
         raise psycopg.Rollback
