@@ -65,8 +65,8 @@ def value(session: Session, sql: str) -> Any:
 
 # Of this database alone: other test workers lock theirs.
 LOCKS = (
-    "FROM pg_locks WHERE database = "
-    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    "FROM pg_locks WHERE pid IN"
+    " (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
 )
 OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
