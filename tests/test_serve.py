@@ -28,6 +28,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from accounts.models import User
 from tests.conftest import begin_session
 from tests.processes import database_url, production, start, wait_until
+from todo_project.management.commands import serve
 
 PROCESSES = 2
 THREADS = 2
@@ -322,8 +323,9 @@ def test_sigterm_drains_and_then_stops(own_server: Server, access: str) -> None:
     assert own_server.process.wait(timeout=5) == 0
     assert not any(worker.is_running() for worker in workers)
     assert list(own_server.temporary.iterdir()) == []
-    messages = [json.loads(line)["message"] for line in own_server.log.read_text().splitlines()]
-    assert [m for m in messages if m != "request"][-3:] == ["draining", "stopping", "stopped"]
+    lines = [json.loads(line) for line in own_server.log.read_text().splitlines()]
+    own = [line["message"] for line in lines if line["logger"] == serve.__name__]
+    assert own == ["serving", "draining", "stopping", "stopped"]
 
 
 @pytest.mark.parametrize(
@@ -391,7 +393,7 @@ def test_thread_that_ends_leaves_no_connection() -> None:
 
     used: list[Any] = []
 
-    def serve() -> None:
+    def work() -> None:
         environ = {
             "REQUEST_METHOD": "GET",
             "PATH_INFO": "/readyz",
@@ -404,7 +406,7 @@ def test_thread_that_ends_leaves_no_connection() -> None:
 
     gc.disable()
     try:
-        thread = Thread(target=serve)
+        thread = Thread(target=work)
         thread.start()
         thread.join()
         assert used[0].closed
