@@ -6,7 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 from uuid import uuid4
 
+import dj_database_url
 import pytest
+from django.conf import settings
+from django.db.utils import ConnectionHandler
+from pytest_django import DjangoDbBlocker
 
 from .claims import (
     MANY,
@@ -163,6 +167,28 @@ def test_database_thaws_during_a_request(
     assert {answer.status for answer in clients.answers} == {200, 201}
     assert max(answer.seconds for answer in clients.answers) > 1.4
     assert_no_row_twice(postgres, clients.writes)
+
+
+def test_connection_with_an_error_is_closed_without_a_question(
+    postgres: PrivatePostgres, django_db_blocker: DjangoDbBlocker
+) -> None:
+    """Nobody watches over what Django does between two requests: there it must not wait."""
+    database = {
+        **dj_database_url.parse(postgres.url),
+        "ENGINE": settings.DATABASES["default"]["ENGINE"],
+    }
+
+    def end_request() -> bool:
+        wrapper.close_if_unusable_or_obsolete()
+        return wrapper.connection is None
+
+    with django_db_blocker.unblock(), ThreadPoolExecutor() as pool:
+        wrapper = ConnectionHandler({"default": database})["default"]
+        wrapper.inc_thread_sharing()
+        wrapper.ensure_connection()
+        wrapper.errors_occurred = True
+        with postgres.frozen():
+            assert pool.submit(end_request).result(timeout=SLACK_S)
 
 
 def test_statement_timeout(service: Service, postgres: PrivatePostgres, alice: Account) -> None:
