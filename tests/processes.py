@@ -25,6 +25,12 @@ def database_url(name: str) -> str:
     return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
+def direct_database_url(name: str) -> str:
+    """The same without a pooler before it, for what needs a session of its own."""
+    url = os.environ.get("DIRECT_DATABASE_URL") or database_url(name)
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
 def production(**variables: str) -> dict[str, str]:
     """A whole environment; `variables` join it."""
     return {

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from django.db.migrations.loader import MigrationLoader
 
-from tests.processes import database_url, production, start, wait_until
+from tests.processes import direct_database_url as database_url
+from tests.processes import production, start, wait_until
 from todo_project.management.commands.migrate import LOCK_KEY
 
 NAME = "test_todo_migrate"
