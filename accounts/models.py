@@ -130,18 +130,14 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """Ends those of these sessions that have not ended; returns how many."""
         return self.filter(ended_at=None).update(ended_at=Now())
 
-    def authenticate(self, session_id: UUID, user_id: UUID) -> "Session | None":
-        """The live session with its active user, or None. One query, by two primary keys.
+    def of_token(self, session_id: UUID, user_id: UUID) -> Self:
+        """The session that an access token names, while it lives and its user is active.
 
-        It costs each request a round trip, and buys that logout, a change of password,
-        deactivation and deletion take effect at once instead of when the access token expires.
+        Looking it up, by two primary keys, costs each request some 0.1 ms of the database, and
+        buys that logout, a change of password, deactivation and deletion take effect at once
+        instead of when the access token expires.
         """
-        return (
-            self.live()
-            .select_related("user")
-            .filter(pk=session_id, user=user_id, user__is_active=True)
-            .first()
-        )
+        return self.live().filter(pk=session_id, user=user_id, user__is_active=True)
 
     def rotate(self, session_id: UUID, *, spent: str, issued: str, expires_at: datetime) -> bool:
         """Replaces refresh token `spent` by `issued`; False where `spent` isn't the current one.

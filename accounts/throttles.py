@@ -4,7 +4,7 @@ from django.http import HttpRequest
 from rest_framework.request import Request
 
 from todo_project.addresses import client_network
-from todo_project.api.limits import AddressThrottle, ScopedThrottle, enforce
+from todo_project.api.limits import AddressThrottle, Counter, ScopedThrottle, enforce
 
 from .authentication import caller
 
@@ -40,7 +40,7 @@ class OwnPasswordThrottle(ScopedThrottle):
 
 def enforce_address_tries(request: HttpRequest) -> None:
     """What SignInThrottle does, for Django admin. Raises Throttled."""
-    enforce(request, SignInThrottle.scope, client_network(request))
+    enforce(request, Counter.of(SignInThrottle.scope, client_network(request)))
 
 
 def enforce_password_tries(request: HttpRequest, email: str) -> None:
@@ -48,7 +48,7 @@ def enforce_password_tries(request: HttpRequest, email: str) -> None:
 
     By both, so that whoever is locked out doesn't lock the owner out elsewhere.
     """
-    enforce(request, "sign-in", _account_identity(request, email))
+    enforce(request, Counter.of("sign-in", _account_identity(request, email)))
 
 
 def _account_identity(request: HttpRequest, email: str) -> str:

@@ -187,6 +187,8 @@ class MeView(StrictInputMixin):
     def patch(self, request: Request) -> Response:
         """Change your name."""
         user = caller(request)
+        if self.body.get("email", user.email) != user.email:
+            raise _email_immutable()
         if "name" in self.body:
             user.name = self.body["name"]
             if not User.objects.filter(pk=user.pk).update(name=user.name):
@@ -212,6 +214,7 @@ class PasswordView(StrictInputMixin):
     def post(self, request: Request) -> Response:
         """Change your password. Ends your other sessions."""
         session = current_session(request)
+        validate_new_password("new_password", self.body["new_password"], caller(request))
         with transaction.atomic():
             user = _confirmed_user(request, "current_password", self.body["current_password"])
             user.set_password(self.body["new_password"])
@@ -262,6 +265,11 @@ def _confirmed_user(request: Request, field: str, password: str) -> User:
 def _operators_stay() -> ValidationError:
     message = "What an operator did in admin stays on record. An operator can only be deactivated."
     return ValidationError({"non_field_errors": [ErrorDetail(message, "operator")]})
+
+
+def _email_immutable() -> ValidationError:
+    message = "The e-mail address can't be changed yet. Leave it out."
+    return ValidationError({"email": [ErrorDetail(message, "immutable")]})
 
 
 def _address_taken() -> ValidationError:

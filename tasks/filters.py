@@ -1,4 +1,4 @@
-"""The query parameters of the list: what they accept, and the queryset that they make."""
+"""The query parameters of the list, and what they accept. queries.py says what they select."""
 
 import re
 from collections.abc import Mapping
@@ -6,20 +6,13 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Collate
 from rest_framework import serializers
 
 from todo_project.api.pagination import Ordering
 from todo_project.api.serializers import QuerySerializer, StringField
 
-from .models import Task
-
 SEARCH_MAX_CHARACTERS = 200
 CURSOR_MAX_CHARACTERS = 4096
-
-# By code point, whatever the collation of the database.
-_TITLE = Collate(F("title"), "C")
 
 ORDERINGS: Mapping[str, Ordering] = {
     "created_at": Ordering(field="created_at", descending=False),
@@ -28,19 +21,11 @@ ORDERINGS: Mapping[str, Ordering] = {
     "-updated_at": Ordering(field="updated_at", descending=True),
     "completed_at": Ordering(field="completed_at", descending=False, nullable=True),
     "-completed_at": Ordering(field="completed_at", descending=True, nullable=True),
-    "title": Ordering(field="title", descending=False, expression=_TITLE),
-    "-title": Ordering(field="title", descending=True, expression=_TITLE),
+    # By code point, whatever the collation of the database.
+    "title": Ordering(field="title", descending=False, collation="C"),
+    "-title": Ordering(field="title", descending=True, collation="C"),
 }
 DEFAULT_ORDERING = "-created_at"
-
-_TIME_LOOKUPS: Mapping[str, str] = {
-    "created_after": "created_at__gte",
-    "created_before": "created_at__lt",
-    "updated_after": "updated_at__gte",
-    "updated_before": "updated_at__lt",
-    "completed_after": "completed_at__gte",
-    "completed_before": "completed_at__lt",
-}
 
 
 class FlagField(serializers.ChoiceField):
@@ -120,17 +105,6 @@ class TaskListQuery(QuerySerializer):
     updated_before = TimeField(required=False, help_text="Exclusive.")
     completed_after = TimeField(required=False, help_text="Inclusive.")
     completed_before = TimeField(required=False, help_text="Exclusive.")
-
-
-def filter_tasks(tasks: QuerySet[Task], query: Mapping[str, Any]) -> QuerySet[Task]:
-    """Those of `tasks` that match the validated parameters."""
-    if "is_completed" in query:
-        tasks = tasks.filter(is_completed=query["is_completed"])
-    if "search" in query:
-        words = query["search"]
-        tasks = tasks.filter(Q(title__icontains=words) | Q(description__icontains=words))
-    bounds = {lookup: query[name] for name, lookup in _TIME_LOOKUPS.items() if name in query}
-    return tasks.filter(**bounds)
 
 
 def page_binding(query: Mapping[str, Any], owner_id: object) -> dict[str, str]:

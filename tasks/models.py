@@ -1,14 +1,13 @@
 """What a task is, and which rules the database keeps for it whoever writes."""
 
 from typing import Any, ClassVar, Self
-from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Coalesce, Length, Now
+from django.db.models.functions import Length, Now
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
 
@@ -21,27 +20,15 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """The tasks of `user`: where every query of the API begins."""
         return self.filter(user_id=user.pk)
 
-    def add(self, owner_id: UUID, *, is_completed: bool = False, **fields: Any) -> "Task":
-        """Creates a task in one statement. Raises IntegrityError where the owner is gone."""
-        task = self.create(user_id=owner_id, completed_at=Now() if is_completed else None, **fields)
-        if is_completed:
-            task.completed_at = task.created_at  # one statement, one clock
-        return task
-
-    def change(self, *, is_completed: bool | None = None, **fields: Any) -> int:
+    def change(self, **fields: Any) -> int:
         """Changes `fields` of these tasks, in one statement that touches no other column.
 
-        Tasks that have these values already are left alone, `updated_at` included. A task that is
-        completed again keeps its `completed_at`. Returns how many tasks changed.
+        Tasks that have these values already are left alone, `updated_at` included. Returns how
+        many tasks changed.
         """
-        same = Q(**fields)
-        if is_completed is not None:
-            same &= Q(is_completed=is_completed)
-            # is_completed is generated from it.
-            fields["completed_at"] = Coalesce("completed_at", Now()) if is_completed else None
         if not fields:
             return 0
-        return self.exclude(same).update(**fields, updated_at=Now())
+        return self.exclude(**fields).update(**fields, updated_at=Now())
 
 
 class Task(models.Model):

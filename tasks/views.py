@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
+import orjson
 from django.db import IntegrityError
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
@@ -13,13 +14,17 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
+from uuid_utils.compat import uuid7
 
+from todo_project.api.callers import Caller
 from todo_project.api.envelope import Page
 from todo_project.api.errors import TokenInvalid
-from todo_project.api.pagination import next_link, read_page
+from todo_project.api.limits import Counter, admit
+from todo_project.api.pagination import CursorCodec, Position, next_link
 from todo_project.api.views import StrictInputMixin, is_canonical_uuid, parse_query_string
 
-from .filters import ORDERINGS, TaskListQuery, filter_tasks, page_binding
+from . import queries
+from .filters import ORDERINGS, TaskListQuery, page_binding
 from .models import Task
 from .permissions import IsPathOwner
 from .serializers import CompletionSerializer, TaskSerializer
@@ -27,12 +32,16 @@ from .throttles import WriteThrottle
 
 
 class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
-    """Everything that can be done with one's own tasks."""
+    """Everything that can be done with one's own tasks.
+
+    The statements of queries.py do the work; what they give is what TaskSerializer would.
+    """
 
     queryset = Task.objects.none()  # whoever forgets get_queryset sees nothing
     serializer_class = TaskSerializer
     permission_classes = (IsAuthenticated, IsPathOwner)
     throttle_classes = (WriteThrottle,)
+    defers_session_check = True
     query_serializers: ClassVar = {"list": TaskListQuery}
     body_serializers: ClassVar = {
         "create": TaskSerializer,
@@ -45,105 +54,124 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         return Task.objects.owned_by(self.request.user)
 
     def require_object(self) -> None:
-        if "task_id" in self.kwargs and not self._the_task().exists():
+        if "task_id" not in self.kwargs:
+            return
+        task_id = self._task_id
+        if task_id is None or not self.get_queryset().filter(pk=task_id).exists():
             raise NotFound()
 
     @extend_schema(operation_id="tasks_list", responses=TaskSerializer(many=True))
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """List your tasks, page by page."""
-        owner_id = request.user.pk
-        tasks = filter_tasks(self.get_queryset(), self.query)
-        page = read_page(
-            tasks,
-            ORDERINGS[self.query["ordering"]],
-            limit=self.query["limit"],
-            cursor=self.query.get("cursor"),
-            binding=page_binding(self.query, owner_id),
-        )
-        meta: dict[str, Any] = {"limit": self.query["limit"], "next_cursor": page.next_cursor}
-        if self.query["total"]:
-            meta["total"] = tasks.count()
+        ordering = ORDERINGS[self.query["ordering"]]
+        cursors = CursorCodec(ordering, page_binding(self.query, self._caller.user_id))
+        page = queries.fetch_page(self._caller, self.query, ordering, self._position(cursors))
+        limit = self.query["limit"]
+        meta: dict[str, Any] = {"limit": limit, "next_cursor": None}
         headers = {}
-        if page.next_cursor is not None:
+        if len(page.rows) > limit:
+            next_cursor = cursors.encode(orjson.loads(page.rows[limit - 1]))
             parameters = parse_query_string(request.META["QUERY_STRING"])
-            headers["Link"] = next_link(_list_path(owner_id), parameters, page.next_cursor)
-        return Page(list(TaskSerializer(page.rows, many=True).data), meta=meta, headers=headers)
+            meta["next_cursor"] = next_cursor
+            headers["Link"] = next_link(self._list_path, parameters, next_cursor)
+        if page.total is not None:
+            meta["total"] = page.total
+        return Page([orjson.Fragment(row) for row in page.rows[:limit]], meta=meta, headers=headers)
 
     @extend_schema(operation_id="tasks_create", responses={201: TaskSerializer})
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Create a task."""
+        task_id = uuid7()
         try:
-            task = Task.objects.add(cast("UUID", request.user.pk), **self.body)
+            written = queries.create(self._caller, self._counter, task_id, self.body)
         except IntegrityError as error:
-            raise _refusal(error) from None
+            raise self._refusal(error) from None
         return Response(
-            TaskSerializer(task).data,
+            self._written(written),
             status=status.HTTP_201_CREATED,
-            headers={"Location": f"{_list_path(task.user_id)}/{task.pk}"},
+            headers={"Location": f"{self._list_path}/{task_id}"},
         )
 
     @extend_schema(operation_id="tasks_read", responses=TaskSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Read a task."""
-        return self._answer_task()
+        task = queries.fetch(self._caller, self._task_id)
+        if task is None:
+            raise NotFound()
+        return Response(orjson.Fragment(task))
 
     @extend_schema(operation_id="tasks_replace", responses=TaskSerializer)
     def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Replace a task. A field that is left out keeps its value; `title` is required."""
-        return self._change(**self.body)
+        return self._change(self.body)
 
     @extend_schema(operation_id="tasks_update", responses=TaskSerializer)
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Change the fields that are sent."""
-        return self._change(**self.body)
+        return self._change(self.body)
 
     @extend_schema(operation_id="tasks_complete", responses=TaskSerializer)
     @action(detail=True, methods=["patch"])
     def complete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Complete a task, or reopen it. Set, never toggled: a repeat changes nothing."""
-        return self._change(is_completed=self.body.get("is_completed", True))
+        return self._change({"is_completed": True, **self.body})
 
     @extend_schema(operation_id="tasks_delete", responses={204: None})
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Delete a task."""
-        deleted, _ = self._the_task().delete()
-        if not deleted:
-            raise NotFound()
+        self._written(queries.delete(self._caller, self._counter, self._task_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    def _the_task(self) -> QuerySet[Task]:
-        """The task that the path names, where it is the caller's; else nothing."""
+    @property
+    def _caller(self) -> Caller:
+        return cast("Caller", self.request.auth)
+
+    @property
+    def _counter(self) -> Counter | None:
+        return WriteThrottle().counter(self.request)
+
+    @property
+    def _task_id(self) -> UUID | None:
+        """The id in the path; None, which no task has, for what is none."""
         task_id = self.kwargs["task_id"]
-        if not is_canonical_uuid(task_id):
-            raise NotFound()
-        return self.get_queryset().filter(pk=task_id)
+        return UUID(task_id) if is_canonical_uuid(task_id) else None
 
-    def _change(self, **changes: Any) -> Response:
+    @property
+    def _list_path(self) -> str:
+        return f"/api/{self._caller.user_id}/tasks"
+
+    def _position(self, cursors: CursorCodec) -> Position | None:
+        if "cursor" not in self.query:
+            return None
         try:
-            self._the_task().change(**changes)  # type: ignore[attr-defined]
+            return cursors.decode(self.query["cursor"])
+        except ValidationError:
+            self.check_deferred()
+            raise
+
+    def _change(self, changes: dict[str, Any]) -> Response:
+        try:
+            written = queries.change(self._caller, self._counter, self._task_id, changes)
         except IntegrityError as error:
-            raise _refusal(error) from None
-        return self._answer_task()
+            raise self._refusal(error) from None
+        return Response(self._written(written))
 
-    def _answer_task(self) -> Response:
-        task = self._the_task().first()
-        if task is None:
+    def _written(self, written: queries.Written) -> orjson.Fragment:
+        if written.usage is not None:
+            admit(self.request._request, written.usage)
+        if written.task is None:
             raise NotFound()
-        return Response(TaskSerializer(task).data)
+        return orjson.Fragment(written.task)
 
-
-def _list_path(owner_id: object) -> str:
-    return f"/api/{owner_id}/tasks"
-
-
-def _refusal(error: IntegrityError) -> Exception:
-    """What a constraint of the database says to the client."""
-    constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
-    if constraint == "tasks_task_user_fk":
-        return TokenInvalid("The account has been deleted.")
-    if constraint == "tasks_task_title_visible":
-        # A character that counts as white space for PostgreSQL and not for Python.
-        return ValidationError(
-            {"title": [ErrorDetail("The title has no visible character.", code="blank")]}
-        )
-    return error
+    def _refusal(self, error: IntegrityError) -> Exception:
+        """What a constraint of the database says to the client."""
+        constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+        if constraint == "tasks_task_user_fk":
+            return TokenInvalid("The account has been deleted.")
+        if constraint == "tasks_task_title_visible":
+            # A character that counts as white space for PostgreSQL and not for Python.
+            self.check_deferred()  # what the statement counted went with it
+            return ValidationError(
+                {"title": [ErrorDetail("The title has no visible character.", code="blank")]}
+            )
+        return error

@@ -113,4 +113,4 @@ def olga_client(olga: User) -> ApiClient:
 @pytest.fixture
 def task(alice: User) -> Task:
     """Alice's open task."""
-    return Task.objects.add(alice.pk, title="Buy milk", description="Two litres")
+    return Task.objects.create(user_id=alice.pk, title="Buy milk", description="Two litres")

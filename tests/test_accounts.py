@@ -293,7 +293,7 @@ def test_me_is_deleted_with_everything(
     alice: User, bob: User, alice_client: ApiClient, task: Task
 ) -> None:
     """[S3]"""
-    Task.objects.add(bob.pk, title="Bob's")
+    Task.objects.create(user_id=bob.pk, title="Bob's")
 
     response = alice_client.delete(ME, {"password": PASSWORD})
 

@@ -18,6 +18,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 import tasks.admin
 import todo_project.admin
@@ -414,8 +415,8 @@ def test_user_is_found_by_address(
 def test_task_is_found_by_title_and_owner(
     term: str, found: set[str], olga_admin: Client, task: Task, bob: User
 ) -> None:
-    Task.objects.add(task.user_id, title="100% cotton")
-    Task.objects.add(bob.pk, title="Drink MILK")
+    Task.objects.create(user_id=task.user_id, title="100% cotton")
+    Task.objects.create(user_id=bob.pk, title="Drink MILK")
 
     response = olga_admin.get(TASKS, {"q": term})
 
@@ -949,7 +950,7 @@ def test_empty_description_is_null(olga_admin: Client, task: Task) -> None:
 
 
 def test_reopen_task(olga_admin: Client, alice: User) -> None:
-    task = Task.objects.add(alice.pk, title="Buy milk", is_completed=True)
+    task = Task.objects.create(user_id=alice.pk, title="Buy milk", completed_at=timezone.now())
     form = task_form(task, completed_at_0="", completed_at_1="")
 
     assert_saved(olga_admin.post(f"{TASKS}{task.pk}/change/", form))
@@ -967,7 +968,9 @@ def test_saving_an_unchanged_task_changes_nothing(
     description: str | None, olga_admin: Client, alice: User
 ) -> None:
     """[T1]"""
-    task = Task.objects.add(alice.pk, title="Buy milk", description=description, is_completed=True)
+    task = Task.objects.create(
+        user_id=alice.pk, title="Buy milk", description=description, completed_at=timezone.now()
+    )
     before = Task.objects.values().get()
     form = task_form(task)
     form["description"] = re.sub(r"\r?\n", "\r\n", description or "")

@@ -82,7 +82,7 @@ def test_email_is_unique_whatever_its_case(email: str, other: str) -> None:
 def test_everything_of_a_person_goes_with_them(alice: User, bob: User, task: Task) -> None:
     """[T1] By the database, so that raw SQL can't leave anything behind."""
     begin_session(alice)
-    Task.objects.add(bob.pk, title="Bob's")
+    Task.objects.create(user_id=bob.pk, title="Bob's")
 
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM accounts_user WHERE id = %s", [alice.pk])

@@ -263,7 +263,7 @@ def test_owner_of_the_path_has_one_spelling(
 def test_missing_tasks_are_answered_alike(
     task_id: str, bob: User, task: Task, alice_client: ApiClient
 ) -> None:
-    bobs = Task.objects.add(bob.pk, title="Bob's")
+    bobs = Task.objects.create(user_id=bob.pk, title="Bob's")
     task_id = task_id.format(bobs=bobs.pk, own=task.pk, upper=str(task.pk).upper(), hex=task.pk.hex)
     reference = alice_client.get(f"/api/me/tasks/{UUID(int=0)}", x_request_id="same")
 
@@ -276,7 +276,7 @@ def test_missing_tasks_are_answered_alike(
 def test_lists_hold_ones_own_tasks_only(
     alice: User, bob: User, alice_client: ApiClient, bob_client: ApiClient, task: Task
 ) -> None:
-    Task.objects.add(bob.pk, title="Bob's")
+    Task.objects.create(user_id=bob.pk, title="Bob's")
 
     response = alice_client.get("/api/me/tasks", query={"total": "true"})
 

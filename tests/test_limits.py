@@ -12,7 +12,7 @@ from accounts.models import User
 from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD
-from todo_project.api.limits import count
+from todo_project.api.limits import Counter, count
 from todo_project.environment import Rate
 from todo_project.models import RateCounter
 
@@ -312,10 +312,12 @@ def test_two_hundred_parallel_sign_ins_from_eight_processes_are_counted_exactly(
 
 @pytest.mark.django_db
 def test_count_is_one_statement(django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(1):
-        usage = count("writes", "someone")
+    counter = Counter.of("writes", "someone")
+    assert counter is not None
 
-    assert usage is not None
+    with django_assert_num_queries(1):
+        usage = count(counter)
+
     assert (usage.hits, usage.remaining, usage.is_exceeded) == (1, 1199, False)
 
 

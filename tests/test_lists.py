@@ -112,7 +112,7 @@ def test_ties_are_given_once_while_others_write(
             break
         query["cursor"] = meta_of(response)["next_cursor"]
         Task.objects.filter(pk__in=[restless.pop().pk, restless.pop().pk]).delete()
-        Task.objects.add(alice.pk, title="new")
+        Task.objects.create(user_id=alice.pk, title="new")
         Task.objects.create(user=alice, title="same", created_at=NOON, updated_at=NOON)
 
     assert len(seen) == len(set(seen))
@@ -368,7 +368,7 @@ def test_search_is_read_as_utf_8_however_it_is_written(
     alice: User, alice_client: ApiClient
 ) -> None:
     """A client that doesn't percent-encode sends raw bytes, which WSGI hands over as Latin-1."""
-    Task.objects.add(alice.pk, title="Café")
+    Task.objects.create(user_id=alice.pk, title="Café")
     raw = alice_client.generic(
         "GET",
         LIST,

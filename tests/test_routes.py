@@ -316,7 +316,7 @@ def _written(records: list[logging.LogRecord]) -> list[str]:
 def test_errors_of_the_server_are_traced_and_quote_no_search(
     alice_client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tasks.views.filter_tasks", lambda *args: 1 / 0)
+    monkeypatch.setattr("tasks.queries.fetch_page", lambda *args: 1 / 0)
     crash = alice_client.get("/api/me/tasks?search=diagnosis")
     monkeypatch.setattr(
         "django.middleware.security.SecurityMiddleware.process_request", lambda *args: 1 / 0

@@ -18,7 +18,8 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import Session, User, hash_token
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
-from todo_project.api.limits import count
+from todo_project.api.limits import Counter, count
+from todo_project.environment import Rate
 from todo_project.models import RateCounter
 
 ME = "/api/auth/me"
@@ -287,9 +288,9 @@ def test_purge_removes_what_has_expired_in_batches(alice: User) -> None:
     pairs = [begin_session(alice) for _ in range(7)]
     expired = [_payload(pair.access)["sid"] for pair in pairs[:5]]
     Session.objects.filter(pk__in=expired).update(expires_at=Now() - timedelta(seconds=1))
-    count("writes", "someone")
+    count(Counter(Rate(1, 60), uuid4()))
     RateCounter.objects.update(expires_at=Now() - timedelta(seconds=1))
-    count("writes", "someone else")
+    count(Counter(Rate(1, 60), uuid4()))
 
     with CaptureQueriesContext(connections["direct"]) as captured:
         call_command("purge_expired", "--batch", "2")

@@ -7,6 +7,7 @@
     ├── Unauthorized
     │   ├── TokenExpired       401 TOKEN_EXPIRED        an access token past its time
     │   ├── TokenInvalid       401 TOKEN_INVALID        any other fault of a token
+    │   │   └── SessionEnded
     │   └── InvalidCredentials 401 INVALID_CREDENTIALS  wrong e-mail or password
     ├── PermissionDenied     403 PERMISSION_DENIED    not the caller's path
     ├── NotFound             404 NOT_FOUND
@@ -64,6 +65,12 @@ class TokenInvalid(Unauthorized):
 
     default_code = "TOKEN_INVALID"
     default_detail = "The token is not valid. Sign in again."
+
+
+class SessionEnded(TokenInvalid):
+    """A good token, whose session has ended: by its owner, an operator, or the owner's deletion."""
+
+    default_detail = "The session has ended. Sign in again."
 
 
 class TokenExpired(Unauthorized):

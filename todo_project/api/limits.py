@@ -7,6 +7,7 @@ documentation says that they are no defence against brute force.
 from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from todo_project.addresses import client_network
+from todo_project.environment import Rate
 
 
 @dataclass(frozen=True)
@@ -37,52 +39,76 @@ class Usage:
         return max(0, self.limit - self.hits)
 
 
+@dataclass(frozen=True)
+class Counter:
+    """Counts the tries of one identity in windows of `rate.period_seconds`."""
+
+    rate: Rate
+    key: UUID
+
+    @classmethod
+    def of(cls, scope: str, identity: str) -> "Counter | None":
+        """The counter of what `scope` names in settings.RATE_LIMITS; None where that is off.
+
+        Identities are kept as hashes: the table knows no addresses.
+        """
+        rate: Rate | None = settings.RATE_LIMITS[scope]
+        if rate is None:
+            return None
+        text = f"{scope} {rate.period_seconds} {identity}"
+        return cls(rate, UUID(bytes=sha256(text.encode()).digest()[:16]))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What COUNT_SQL needs to know."""
+        return {"counter_key": self.key, "counter_period": self.rate.period_seconds}
+
+    def usage(self, hits: int, reset_seconds: float) -> Usage:
+        """What the row says that COUNT_SQL returns."""
+        return Usage(self.rate.limit, hits, reset_seconds=max(1, ceil(reset_seconds)))
+
+
 # One statement, atomic by the row's lock: of simultaneous calls each gets a number of its own.
-# Windows are fixed, and by the database's clock.
-_COUNT = """
+# Windows are fixed, and by the database's clock. It counts for each row of {source}: one or none.
+COUNT_SQL = """
     INSERT INTO todo_project_ratecounter AS counter (key, "window", hits, expires_at)
-    SELECT %(key)s, epoch / %(period)s, 1,
-           to_timestamp((epoch / %(period)s + 1) * %(period)s)
-      FROM (SELECT floor(extract(epoch FROM statement_timestamp()))::bigint AS epoch) AS clock
+    SELECT %(counter_key)s, epoch / %(counter_period)s, 1,
+           to_timestamp((epoch / %(counter_period)s + 1) * %(counter_period)s)
+      FROM (SELECT floor(extract(epoch FROM statement_timestamp()))::bigint AS epoch) AS clock,
+           {source}
     ON CONFLICT (key) DO UPDATE SET
         -- A statement may have waited for the row's lock into the next window: never back.
         hits = CASE WHEN counter."window" >= excluded."window" THEN counter.hits + 1 ELSE 1 END,
         "window" = greatest(counter."window", excluded."window"),
         expires_at = greatest(counter.expires_at, excluded.expires_at)
-    RETURNING hits, extract(epoch FROM expires_at - statement_timestamp())::float
+    RETURNING hits, extract(epoch FROM expires_at - statement_timestamp())::float AS reset_seconds
 """
+_COUNT_ONCE = COUNT_SQL.format(source="(VALUES (1)) AS once")
 
 
-def count(scope: str, identity: str) -> Usage | None:
-    """Counts one try of `identity` at what `scope` names in settings.RATE_LIMITS; None if it's off.
-
-    One statement. Identities are kept as hashes: the table knows no addresses.
-    """
-    rate = settings.RATE_LIMITS[scope]
-    if rate is None:
-        return None
-    key = UUID(bytes=sha256(f"{scope} {rate.period_seconds} {identity}".encode()).digest()[:16])
+def count(counter: Counter) -> Usage:
+    """Counts one try. One statement."""
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, {"key": key, "period": rate.period_seconds})
-        hits, seconds = cursor.fetchone()
-    return Usage(limit=rate.limit, hits=hits, reset_seconds=max(1, ceil(seconds)))
+        cursor.execute(_COUNT_ONCE, counter.parameters)
+        return counter.usage(*cursor.fetchone())
 
 
-def enforce(request: HttpRequest, scope: str, identity: str) -> None:
+def enforce(request: HttpRequest, counter: Counter | None) -> None:
     """Counts a try, and raises Throttled (429) where it is one too many."""
-    usage = count(scope, identity)
-    if usage is None:
-        return
-    note_usage(request, usage)
-    if usage.is_exceeded:
-        raise Throttled(wait=usage.reset_seconds)
+    if counter is not None:
+        admit(request, count(counter))
 
 
-def note_usage(request: HttpRequest, usage: Usage) -> None:
-    """Keeps the tightest usage of the request, for RequestMiddleware to write into headers."""
+def admit(request: HttpRequest, usage: Usage) -> None:
+    """Raises Throttled (429) where a try that was counted is one too many.
+
+    The tightest usage of the request is noted, for RequestMiddleware to write into headers.
+    """
     noted: Usage | None = getattr(request, "rate_usage", None)
     if noted is None or usage.remaining <= noted.remaining:
         request.rate_usage = usage  # type: ignore[attr-defined]
+    if usage.is_exceeded:
+        raise Throttled(wait=usage.reset_seconds)
 
 
 class ScopedThrottle(BaseThrottle):
@@ -97,8 +123,12 @@ class ScopedThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         if request.method in self.methods:
-            enforce(request._request, self.scope, self.identity(request))
+            enforce(request._request, self.counter(request))
         return True
+
+    def counter(self, request: Request) -> Counter | None:
+        """What counts the request; None where the limit is off."""
+        return Counter.of(self.scope, self.identity(request))
 
 
 class AddressThrottle(ScopedThrottle):

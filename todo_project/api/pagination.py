@@ -19,9 +19,6 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.core.signing import BadSignature, Signer
-from django.db.models import BooleanField, DateTimeField, F, Func, Model, Q, QuerySet, Value
-from django.db.models.expressions import Combinable
-from django.db.models.lookups import GreaterThan, LessThan
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 
@@ -29,48 +26,36 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 class Ordering:
     """An order of rows: by `field`, ties broken by `id` in the same direction, nulls last.
 
-    `expression` is what is sorted by where it isn't the column itself (a collation, say).
+    `collation` names that of a text; any other field is a time.
     """
 
     field: str
     descending: bool
     nullable: bool = False
-    expression: Combinable | None = None
+    collation: str | None = None
 
     @property
-    def key(self) -> Combinable:
-        return self.expression or F(self.field)
+    def order_by_sql(self) -> str:
+        """What stands behind ORDER BY. An index (…, field DESC, id DESC) serves both directions."""
+        direction = "DESC" if self.descending else "ASC"
+        nulls = " NULLS LAST" if self.nullable else ""
+        return f"{self._key_sql} {direction}{nulls}, id {direction}"
 
-    def apply(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Sorts `queryset`. The index (…, field DESC, id DESC) serves both directions."""
-        nulls_last = True if self.nullable else None
-        key: Any = self.key
-        if self.descending:
-            return queryset.order_by(key.desc(nulls_last=nulls_last), F("id").desc())
-        return queryset.order_by(key.asc(nulls_last=nulls_last), F("id").asc())
+    def after_sql(self, *, is_null: bool) -> str:
+        """The condition of the rows after a position, whose value is or is not null.
 
-    def after(self, queryset: QuerySet[Any], position: "Position") -> QuerySet[Any]:
-        """The rows of `queryset` that come after `position`."""
-        compare = LessThan if self.descending else GreaterThan
-        if position.value is None:
-            beyond = compare(F("id"), Value(position.id))
-            return queryset.filter(Q(**{f"{self.field}__isnull": True}), beyond)
+        Its parameters are `%(after_id)s` and, unless that is null, `%(after_value)s`.
+        """
+        operator = "<" if self.descending else ">"
+        if is_null:
+            return f"{self.field} IS NULL AND id {operator} %(after_id)s"
         # One comparison of rows, which PostgreSQL takes into the index condition whole.
-        beyond = compare(
-            Func(self.key, F("id"), function="ROW", output_field=BooleanField()),
-            Func(
-                Value(position.value, output_field=self._value_field(queryset.model)),
-                Value(position.id),
-                function="ROW",
-                output_field=BooleanField(),
-            ),
-        )
-        if self.nullable:
-            return queryset.filter(Q(beyond) | Q(**{f"{self.field}__isnull": True}))
-        return queryset.filter(beyond)
+        beyond = f"({self._key_sql}, id) {operator} (%(after_value)s, %(after_id)s)"
+        return f"({beyond} OR {self.field} IS NULL)" if self.nullable else beyond
 
-    def _value_field(self, model: type[Model]) -> Any:
-        return model._meta.get_field(self.field)
+    @property
+    def _key_sql(self) -> str:
+        return f'{self.field} COLLATE "{self.collation}"' if self.collation else self.field
 
 
 @dataclass(frozen=True)
@@ -89,21 +74,21 @@ class CursorCodec:
     the caller, the filters and the order. It is opaque to clients, and no secret to them.
     """
 
+    ordering: Ordering
     binding: Mapping[str, str]
 
-    def encode(self, position: Position) -> str:
-        value = position.value
-        written = value.isoformat() if isinstance(value, datetime) else value
-        payload = json.dumps([written, str(position.id)], ensure_ascii=False).encode()
+    def encode(self, row: Mapping[str, Any]) -> str:
+        """The cursor of what comes after `row`, which is given as the API answers it."""
+        payload = json.dumps([row[self.ordering.field], row["id"]], ensure_ascii=False).encode()
         return self._signer.sign(base64.urlsafe_b64encode(payload).decode().rstrip("="))
 
-    def decode(self, cursor: str, *, is_time: bool) -> Position:
+    def decode(self, cursor: str) -> Position:
         """Raises ValidationError for a cursor that was not made for this list."""
         try:
             text = self._signer.unsign(cursor)
             payload = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
             value, row_id = json.loads(payload)
-            if is_time and value is not None:
+            if value is not None and self.ordering.collation is None:
                 value = datetime.fromisoformat(value)
             return Position(value, UUID(row_id))
         except (BadSignature, binascii.Error, ValueError, TypeError):
@@ -119,38 +104,6 @@ _FOREIGN_CURSOR = ErrorDetail(
     "and ordering, or leave it out to begin at the first page.",
     code="invalid_cursor",
 )
-
-
-@dataclass(frozen=True)
-class KeysetPage:
-    """One page of rows, and the cursor of the next; `next_cursor` is None on the last one."""
-
-    rows: list[Any]
-    next_cursor: str | None
-
-
-def read_page(
-    queryset: QuerySet[Any],
-    ordering: Ordering,
-    *,
-    limit: int,
-    cursor: str | None,
-    binding: Mapping[str, str],
-) -> KeysetPage:
-    """Reads the page of at most `limit` rows after `cursor`, in one query.
-
-    Raises ValidationError for a cursor with another `binding`.
-    """
-    codec = CursorCodec(binding)
-    if cursor is not None:
-        is_time = isinstance(queryset.model._meta.get_field(ordering.field), DateTimeField)
-        queryset = ordering.after(queryset, codec.decode(cursor, is_time=is_time))
-    rows = list(ordering.apply(queryset)[: limit + 1])  # the row too many tells of a next page
-    if len(rows) <= limit:
-        return KeysetPage(rows, next_cursor=None)
-    last = rows[limit - 1]
-    position = Position(getattr(last, ordering.field), last.id)
-    return KeysetPage(rows[:limit], next_cursor=codec.encode(position))
 
 
 def next_link(path: str, parameters: Mapping[str, str], cursor: str) -> str:

@@ -1,0 +1,242 @@
+"""The SQL of the task routes: one statement for each request, answered by PostgreSQL as JSON.
+
+For views.py. Every statement begins with the caller, the user of a session that lives, and finds
+and writes only what is that user's; where the session has ended it does nothing, and SessionEnded
+is raised. A write is also counted by the statement that does it, and is not done where it is one
+too many. So each request takes one round trip, and what was checked can't change before the work.
+
+What PostgreSQL writes is what TaskSerializer would, byte for byte. docs/performance.md says what
+this is worth beside Django's ORM.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from todo_project.api.callers import Caller
+from todo_project.api.errors import SessionEnded
+from todo_project.api.limits import COUNT_SQL, Counter, Usage
+from todo_project.api.pagination import Ordering, Position
+
+# RFC 3339, in UTC and microseconds, as settings.REST_FRAMEWORK["DATETIME_FORMAT"].
+_TIME = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS {0}"""
+# A task as TaskSerializer writes it: text, because psycopg would read JSON.
+_JSON = f"""(
+    SELECT row_to_json(answer)::text
+      FROM (SELECT task.id, task.user_id, task.title, task.description, task.is_completed,
+                   {_TIME.format("completed_at")},
+                   {_TIME.format("created_at")},
+                   {_TIME.format("updated_at")}) AS answer
+)"""
+
+_FILTERS: Mapping[str, str] = {
+    "is_completed": "is_completed = %(is_completed)s",
+    "search": "(upper(title) LIKE upper(%(search)s) OR upper(description) LIKE upper(%(search)s))",
+    "created_after": "created_at >= %(created_after)s",
+    "created_before": "created_at < %(created_before)s",
+    "updated_after": "updated_at >= %(updated_after)s",
+    "updated_before": "updated_at < %(updated_before)s",
+    "completed_after": "completed_at >= %(completed_after)s",
+    "completed_before": "completed_at < %(completed_before)s",
+}
+
+# What a change sets a column to, and when that makes a difference.
+_CHANGES: Mapping[str, tuple[str, str]] = {
+    "title": ("title = %(title)s::text", "task.title <> %(title)s::text"),
+    "description": (
+        "description = %(description)s",
+        "task.description IS DISTINCT FROM %(description)s",
+    ),
+    # is_completed is generated from completed_at, which stays when a task is completed again.
+    "is_completed": (
+        """completed_at = CASE WHEN %(is_completed)s
+                              THEN coalesce(task.completed_at, statement_timestamp()) END""",
+        "task.is_completed <> %(is_completed)s",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """Tasks as JSON, one more than asked for where there are more; how many there are in all."""
+
+    rows: list[str]
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A task as JSON after a write, or None where nothing was written, and how the write counted.
+
+    Where it was one too many, nothing was written.
+    """
+
+    task: str | None
+    usage: Usage | None
+
+
+def fetch_page(
+    caller: Caller,
+    query: Mapping[str, Any],
+    ordering: Ordering,
+    after: Position | None,
+) -> Page:
+    """The page of `query["limit"]` of the caller's tasks after a position, filtered by `query`."""
+    filters = tuple(name for name in _FILTERS if name in query)
+    sql = _page_sql(
+        caller.live_sql,
+        filters,
+        ordering,
+        "" if after is None else ordering.after_sql(is_null=after.value is None),
+        query["total"],
+    )
+    parameters = {name: query[name] for name in filters}
+    if "search" in parameters:
+        parameters["search"] = f"%{connection.ops.prep_for_like_query(query['search'])}%"
+    if after is not None:
+        parameters |= {"after_value": after.value, "after_id": after.id}
+    # The row too many tells of a next page.
+    rows = _rows(caller, sql, {**parameters, "rows": query["limit"] + 1})
+    return Page([task for task, _ in rows if task is not None], total=rows[0][1])
+
+
+def fetch(caller: Caller, task_id: UUID | None) -> str | None:
+    """One of the caller's tasks; None where there is no such."""
+    rows = _rows(caller, _fetch_sql(caller.live_sql), {"task_id": task_id})
+    task: str | None = rows[0][0]
+    return task
+
+
+def create(
+    caller: Caller, counter: Counter | None, task_id: UUID, values: Mapping[str, Any]
+) -> Written:
+    """Adds a task. Raises IntegrityError where a constraint is against it, or the user is gone."""
+    defaults = {"description": None, "is_completed": False}
+    return _write(caller, counter, _CREATE, {**defaults, **values, "task_id": task_id})
+
+
+def change(
+    caller: Caller, counter: Counter | None, task_id: UUID | None, changes: Mapping[str, Any]
+) -> Written:
+    """Changes some fields of a task, and touches no others. Raises IntegrityError.
+
+    What the task has already makes no difference: `updated_at` stays.
+    """
+    work = _change_sql(tuple(name for name in _CHANGES if name in changes))
+    return _write(caller, counter, work, {**changes, "task_id": task_id})
+
+
+def delete(caller: Caller, counter: Counter | None, task_id: UUID | None) -> Written:
+    """Deletes a task, and gives it as it was."""
+    return _write(caller, counter, _DELETE, {"task_id": task_id})
+
+
+def _rows(caller: Caller, sql: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
+    """What a statement gives, whose first rows depend on the caller alone: at least one."""
+    who = {"user_id": caller.user_id, "session_id": caller.session_id}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {**parameters, **who})
+        rows: Sequence[Any] = cursor.fetchall()
+    if not rows:
+        raise SessionEnded()
+    return rows
+
+
+@cache
+def _fetch_sql(live_sql: str) -> str:
+    return f"""
+        SELECT task.json
+          FROM ({live_sql}) AS caller
+          LEFT JOIN LATERAL (
+              SELECT {_JSON} AS json FROM tasks_task AS task
+               WHERE task.id = %(task_id)s AND task.user_id = caller.user_id
+          ) AS task ON true
+    """
+
+
+@lru_cache(maxsize=1024)
+def _page_sql(
+    live_sql: str, filters: tuple[str, ...], ordering: Ordering, after_sql: str, with_total: bool
+) -> str:
+    matching = " AND ".join(["user_id = caller.user_id", *(_FILTERS[name] for name in filters)])
+    counted = f"SELECT count(*) AS total FROM tasks_task WHERE {matching}"
+    beyond = f" AND {after_sql}" if after_sql else ""
+    # A nested loop alone can join what is lateral, and it keeps the order of the page.
+    return f"""
+        SELECT page.json, counted.total
+          FROM ({live_sql}) AS caller
+          CROSS JOIN LATERAL ({counted if with_total else "SELECT NULL AS total"}) AS counted
+          LEFT JOIN LATERAL (
+              SELECT {_JSON} AS json
+                FROM (SELECT * FROM tasks_task
+                       WHERE {matching}{beyond}
+                       ORDER BY {ordering.order_by_sql}
+                       LIMIT %(rows)s) AS task
+          ) AS page ON true
+    """
+
+
+_CREATE = f"""
+    INSERT INTO tasks_task AS task (id, user_id, title, description, completed_at)
+    SELECT %(task_id)s, writer.user_id, %(title)s, %(description)s,
+           CASE WHEN %(is_completed)s THEN statement_timestamp() END
+      FROM writer
+    RETURNING {_JSON} AS json
+"""
+
+_DELETE = f"""
+    DELETE FROM tasks_task AS task USING writer
+     WHERE task.id = %(task_id)s AND task.user_id = writer.user_id
+    RETURNING {_JSON} AS json
+"""
+
+
+@cache
+def _change_sql(fields: tuple[str, ...]) -> str:
+    if not fields:
+        return f"""
+            SELECT {_JSON} AS json FROM tasks_task AS task, writer
+             WHERE task.id = %(task_id)s AND task.user_id = writer.user_id
+        """
+    changes = [_CHANGES[field] for field in fields]
+    return f"""
+        UPDATE tasks_task AS task
+           SET {", ".join(setting for setting, _ in changes)},
+               updated_at = CASE WHEN {" OR ".join(difference for _, difference in changes)}
+                                 THEN statement_timestamp() ELSE task.updated_at END
+          FROM writer
+         WHERE task.id = %(task_id)s AND task.user_id = writer.user_id
+        RETURNING {_JSON} AS json
+    """
+
+
+def _write(
+    caller: Caller, counter: Counter | None, work: str, parameters: Mapping[str, Any]
+) -> Written:
+    sql = _write_sql(caller.live_sql, work, is_counted=counter is not None)
+    if counter is None:
+        ((_, _, task),) = _rows(caller, sql, parameters)
+        return Written(task, usage=None)
+    counting = {**counter.parameters, "hits_max": counter.rate.limit}
+    ((hits, reset_seconds, task),) = _rows(caller, sql, {**parameters, **counting})
+    return Written(task, counter.usage(hits, reset_seconds))
+
+
+@cache
+def _write_sql(live_sql: str, work: str, *, is_counted: bool) -> str:
+    count = COUNT_SQL.format(source="caller")
+    admitted = "WHERE counted.hits <= %(hits_max)s"
+    if not is_counted:
+        count = "SELECT NULL AS hits, NULL AS reset_seconds FROM caller"
+        admitted = ""
+    return f"""
+        WITH caller AS MATERIALIZED ({live_sql}),
+             counted AS ({count}),
+             writer AS (SELECT caller.user_id FROM caller, counted {admitted}),
+             written AS ({work})
+        SELECT counted.hits, counted.reset_seconds, (SELECT json FROM written) FROM counted
+    """
