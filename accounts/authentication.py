@@ -53,6 +53,9 @@ class SessionTokenAuthentication(JWTAuthentication):
     Raises TokenExpired, TokenInvalid or SessionEnded.
     """
 
+    def __init__(self) -> None:
+        """Without the parent's, which looks the user model up, for each request anew."""
+
     def authenticate(self, request: Request) -> tuple[User, Session | Bearer] | None:  # type: ignore[override]
         header = self.get_header(request)
         scheme, _, raw_token = (header or b"").strip().partition(b" ")

@@ -4,8 +4,10 @@ Sessions are kept in a table of the project's own: simplejwt's blacklist lets tw
 both pass, keeps live refresh tokens in clear, and does not notice that one is used twice.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +33,7 @@ class TokenPair:
     refresh_expires_at: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Claims:
     """Whose token it is, of which session, and when that session began."""
 
@@ -56,7 +58,7 @@ def issue_pair(claims: Claims) -> TokenPair:
 def read_access(raw: bytes) -> Claims:
     """Raises TokenExpired for an access token past its time, TokenInvalid for any other fault."""
     try:
-        return _claims(AccessToken(raw))  # type: ignore[arg-type]
+        claims, expires_at = _verified_access(raw)
     except ExpiredTokenError:
         # The signature was checked before the time, so the payload can be believed.
         payload = jwt.decode(raw, options={"verify_signature": False})
@@ -65,6 +67,19 @@ def read_access(raw: bytes) -> Claims:
         raise TokenInvalid() from None
     except _FAULTS:
         raise TokenInvalid() from None
+    if expires_at <= time.time():  # since it was verified
+        raise TokenExpired()
+    return claims
+
+
+@lru_cache(maxsize=settings.ACCESS_TOKENS_REMEMBERED)
+def _verified_access(raw: bytes) -> tuple[Claims, int]:
+    """The claims of a good access token, and the Unix time at which it expires.
+
+    A client sends the same token for many minutes, and to verify it takes some 0.1 ms.
+    """
+    token = AccessToken(raw)  # type: ignore[arg-type]
+    return _claims(token), token["exp"]
 
 
 def read_refresh(raw: str) -> Claims:

@@ -308,7 +308,7 @@ def _written(records: list[logging.LogRecord]) -> list[str]:
     handler = next(
         handler
         for handler in logging.getLogger().handlers
-        if type(handler.formatter).__name__ == "JsonFormatter"
+        if type(handler.formatter).__name__ == "OrjsonFormatter"
     )
     return [handler.format(record) for record in records if handler.filter(record)]
 

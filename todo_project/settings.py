@@ -209,6 +209,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=15)
+# So many access tokens need not be verified again by a process: 1 KB each.
+ACCESS_TOKENS_REMEMBERED = 8192
 REFRESH_TOKEN_LIFETIME = timedelta(days=14)
 SESSION_LIFETIME = timedelta(days=90)  # from the sign-in, however often it is refreshed
 SESSIONS_PER_USER = 50  # the oldest ends when one more begins
@@ -358,7 +360,7 @@ LOGGING = {
     "filters": {"request": {"()": "todo_project.logs.RequestFilter"}},
     "formatters": {
         "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
+            "()": "pythonjsonlogger.orjson.OrjsonFormatter",
             "format": "{levelname}{name}{message}",
             "style": "{",
             "rename_fields": {"levelname": "level", "name": "logger"},

@@ -3,7 +3,8 @@
 import re
 import time
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn, cast
 from urllib.parse import parse_qsl
 
@@ -19,6 +20,7 @@ from .errors import PayloadTooLarge
 from .negotiation import JSONNegotiation
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
 
+QUERY_REMEMBERED_MAX_CHARACTERS = 64  # no cursors, which hardly come twice
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -45,7 +47,7 @@ class StrictInputMixin(APIView):
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]  # noqa: RUF012
 
     body: dict[str, Any]
-    query: dict[str, Any]
+    query: Mapping[str, Any]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answers the request; a read whose connection turned out to be dead is tried once more.
@@ -116,19 +118,26 @@ class StrictInputMixin(APIView):
             raise PayloadTooLarge()
         return cast("dict[str, Any]", request.data) if length else {}
 
-    def _validated_query(self, request: Request) -> dict[str, Any]:
+    def _validated_query(self, request: Request) -> Mapping[str, Any]:
         serializer_class = self.query_serializers.get(self.operation, QuerySerializer)
         raw = request.META.get("QUERY_STRING", "")
         if not raw and serializer_class is QuerySerializer:
             return {}
-        parameters = parse_query_string(raw)
-        return _validated(serializer_class, parameters)
+        if len(raw) <= QUERY_REMEMBERED_MAX_CHARACTERS:
+            return _validated_query(serializer_class, raw)
+        return _validated(serializer_class, parse_query_string(raw))
 
     def _validated_body(self, request: Request, data: dict[str, Any]) -> dict[str, Any]:
         serializer_class = self.body_serializers.get(self.operation, EmptyBody)
         if not data and serializer_class is EmptyBody:
             return {}
         return _validated(serializer_class, data, is_partial=request.method == "PATCH")
+
+
+@lru_cache(maxsize=1024)
+def _validated_query(serializer_class: type[QuerySerializer], raw: str) -> Mapping[str, Any]:
+    """Most clients ask for the same few lists again and again: 0.1 ms each time."""
+    return MappingProxyType(_validated(serializer_class, parse_query_string(raw)))
 
 
 def _validated(
