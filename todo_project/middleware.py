@@ -35,8 +35,9 @@ from rest_framework.exceptions import (
 from uuid_utils.compat import uuid4
 
 from . import logs
-from .api.errors import as_api_exception, error_response, internal_error
+from .api.errors import ServiceUnavailable, as_api_exception, error_response, internal_error
 from .api.limits import Usage
+from .gate import Gate, has_waited_too_long
 from .watchdog import watchdog
 
 access_log = logging.getLogger("todo.access")
@@ -45,7 +46,8 @@ logger = logging.getLogger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HEALTH_PATHS = ("/livez", "/livez/", "/readyz", "/readyz/")
+_LIVENESS_PATHS = ("/livez", "/livez/")
+_HEALTH_PATHS = (*_LIVENESS_PATHS, "/readyz", "/readyz/")
 # Pages for people, which answer errors as HTML.
 _HTML_PREFIXES = ("/admin", "/static/")
 
@@ -58,16 +60,16 @@ class RequestMiddleware:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
+        self._gate = Gate()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
-        sent_id = request.headers.get("X-Request-ID", "")
+        sent_id = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else str(uuid4())
         request.request_id = request_id  # type: ignore[attr-defined]
         logs.request_id.set(request_id)
         with watchdog.watch():
-            response = self.get_response(request)
-        _read_rest_of_body(request)
+            response = self._answer(request)
         if _is_foreign_error(request, response):
             response = _in_api_shape(request, response)
         response["X-Request-ID"] = request_id
@@ -79,6 +81,20 @@ class RequestMiddleware:
             response["Content-Length"] = str(len(response.content))
         self._log(request, response, duration_ms=(time.perf_counter() - started) * 1000)
         return response
+
+    def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info in _LIVENESS_PATHS:
+            return self.get_response(request)
+        if has_waited_too_long(request) or not self._gate.enter():
+            return error_response(request, ServiceUnavailable())
+        status = 503
+        try:
+            response = self.get_response(request)
+            _read_rest_of_body(request)
+            status = response.status_code
+            return response
+        finally:
+            self._gate.leave(has_ended_well=status != 503)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answers what a view let through, with DEBUG on as with DEBUG off."""

@@ -70,8 +70,12 @@ CONNECTION_MAX_AGE_SECONDS = 60
 CONNECT_TIMEOUT_SECONDS = 5
 # Whatever a request waits for, it ends after this time: as 503 where the database is to blame.
 REQUEST_TIME_LIMIT_SECONDS = 10
-# The same, seen by the server, for requests only: `manage.py set_role_timeouts` puts them on the
-# role, because a pooled endpoint refuses them at the start of a session.
+# How long a request may wait for one before it to end. A database that wakes up takes less.
+TURN_TIME_LIMIT_SECONDS = 2
+# How long a request may have waited in a proxy before it, where that says so (X-Request-Start).
+QUEUE_TIME_LIMIT_SECONDS = 5
+# The time limit, seen by the database and for requests only: `manage.py set_role_timeouts` puts
+# these on the role, because a pooled endpoint refuses them at the start of a session.
 ROLE_TIMEOUTS = {
     "statement_timeout": "8s",
     "lock_timeout": "4s",

@@ -7,8 +7,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.core.cache import close_caches
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import connection, connections
+from django.db import close_old_connections, connection, connections, reset_queries
 from django.http.response import HttpResponseBase
 
 if TYPE_CHECKING:
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_project.settings")
 _django = get_wsgi_application()
+if not settings.DEBUG:
+    # Before a request Django looks after the connections; what it does after one, for a log of
+    # queries and a cache as well, there is no need of: 50 to 100 microseconds.
+    request_started.disconnect(reset_queries)
+    request_finished.disconnect(close_old_connections)
+    request_finished.disconnect(close_caches)
 _this_thread = threading.local()
 
 

@@ -10,11 +10,9 @@ from typing import Any
 import psycopg
 from django.db.backends.postgresql import base
 
-from todo_project.watchdog import outage
-
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Replaces broken connections before they are used, and waits for no server in vain."""
+    """Replaces broken connections before they are used."""
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Django calls this before and after each request. It asks the server nothing.
@@ -27,10 +25,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if is_idle and (self.errors_occurred or is_broken(connection)):
             self.close()
         super().close_if_unusable_or_obsolete()
-
-    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        with outage.attempt():
-            return super().get_new_connection(conn_params)
 
 
 def is_broken(connection: psycopg.Connection[Any]) -> bool:

@@ -25,6 +25,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import MPServer
 
+from todo_project.gate import TURNS_VARIABLE
 from todo_project.health import DRAIN_FILE_VARIABLE
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ PROCESSES_MAX_DEFAULT = 4
 # More threads of one process wait for Python's lock more than they work: 2 processes with 2 threads
 # served more than 2 with 4.
 THREADS_DEFAULT = 2
+# Threads that never work: they refuse what would wait in vain. See gate.py.
+SPARE_THREADS = 1
 # How long a load balancer may take to notice /readyz.
 DRAIN_SECONDS_DEFAULT = 5
 # How long requests in flight may take after that, before they are cut off.
@@ -70,7 +73,8 @@ class Command(BaseCommand):
             "--threads",
             type=_integer(1, 64),
             default=THREADS_DEFAULT,
-            help="of each process; each holds a database connection (default: %(default)s)",
+            help="that work in each process (default: %(default)s); they and one more each hold a "
+            "database connection",
         )
         parser.add_argument(
             "--drain-seconds",
@@ -89,7 +93,9 @@ class Command(BaseCommand):
         _refuse_taken_port(options["host"], options["port"])
         with tempfile.TemporaryDirectory(prefix="todo-serve-") as folder:
             drain_file = Path(folder, "draining")
-            os.environ[DRAIN_FILE_VARIABLE] = str(drain_file)  # the workers inherit it
+            # The workers inherit these.
+            os.environ[DRAIN_FILE_VARIABLE] = str(drain_file)
+            os.environ[TURNS_VARIABLE] = str(options["threads"])
             server = Server(
                 "todo_project.wsgi:application",
                 address=options["host"],
@@ -102,7 +108,7 @@ class Command(BaseCommand):
                 ),
                 websockets=False,
                 workers=options["processes"],
-                blocking_threads=options["threads"],
+                blocking_threads=options["threads"] + SPARE_THREADS,
                 blocking_threads_idle_timeout=THREAD_IDLE_SECONDS,
                 backlog=CONNECTIONS_PER_PROCESS,
                 backpressure=CONNECTIONS_PER_PROCESS,

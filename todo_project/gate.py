@@ -1,0 +1,65 @@
+"""Lets so many requests work at once, and refuses those that would wait in vain.
+
+For RequestMiddleware. Requests that hang with a database that doesn't answer would soon hold every
+thread of the process: nothing else were answered any more, /livez included. So there is a thread
+that never works: it waits here for a turn, and refuses where none becomes free. While requests end
+well nobody is refused, however many there are.
+"""
+
+import os
+import re
+import threading
+import time
+
+from django.conf import settings
+from django.http import HttpRequest
+
+# How many requests may work at once in this process; `manage.py serve` sets it. The development
+# server makes a thread for each connection.
+TURNS_VARIABLE = "TODO_TURNS"
+TURNS_DEFAULT = 64
+
+_REQUEST_START = re.compile(r"(?:t=)?([0-9]{10,17}(?:\.[0-9]{1,9})?)")
+
+
+class Gate:
+    """Turns to work, in the order in which threads ask for them."""
+
+    def __init__(self) -> None:
+        turns = int(os.environ.get(TURNS_VARIABLE, TURNS_DEFAULT))
+        self._turns = threading.BoundedSemaphore(turns)
+        self._is_stuck = False
+
+    def enter(self) -> bool:
+        """Waits for a turn; False where none becomes free in settings.TURN_TIME_LIMIT_SECONDS.
+
+        After that nobody waits any more, until a request has ended well.
+        """
+        patience = 0 if self._is_stuck else settings.TURN_TIME_LIMIT_SECONDS
+        has_turn = self._turns.acquire(timeout=patience)
+        if not has_turn:
+            self._is_stuck = True
+        return has_turn
+
+    def leave(self, *, has_ended_well: bool) -> None:
+        """Gives the turn back."""
+        if has_ended_well:
+            self._is_stuck = False
+        self._turns.release()
+
+
+def has_waited_too_long(request: HttpRequest) -> bool:
+    """Whether the request waited so long on its way here that its client has likely gone.
+
+    By the header X-Request-Start of a trusted proxy: Unix time in seconds, milli- or microseconds,
+    with or without `t=` before it, as nginx, HAProxy and hosting platforms write it.
+    """
+    if not settings.TRUSTED_PROXIES:
+        return False
+    match = _REQUEST_START.fullmatch(request.META.get("HTTP_X_REQUEST_START", ""))
+    if match is None:
+        return False
+    started_at = float(match[1])
+    while started_at > 1e11:  # the year 5138 in seconds
+        started_at /= 1000
+    return time.time() - started_at > settings.QUEUE_TIME_LIMIT_SECONDS
