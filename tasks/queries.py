@@ -162,7 +162,9 @@ def _fetch_sql(live_sql: str) -> str:
 def _page_sql(
     live_sql: str, filters: tuple[str, ...], ordering: Ordering, after_sql: str, with_total: bool
 ) -> str:
-    matching = " AND ".join(["user_id = caller.user_id", *(_FILTERS[name] for name in filters)])
+    # The caller's id as a value: from the row of `caller` the planner couldn't tell a user with
+    # very many tasks, and would sort them all.
+    matching = " AND ".join(["user_id = %(user_id)s", *(_FILTERS[name] for name in filters)])
     counted = f"SELECT count(*) AS total FROM tasks_task WHERE {matching}"
     beyond = f" AND {after_sql}" if after_sql else ""
     # A nested loop alone can join what is lateral, and it keeps the order of the page.

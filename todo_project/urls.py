@@ -21,6 +21,8 @@ def not_found(request: HttpRequest, rest: str = "") -> HttpResponse:
 
 
 urlpatterns = [
+    # First, because paths are compared with one route after the other.
+    path("api/", include("tasks.urls")),
     re_path(r"^\Z", RedirectView.as_view(url="/api/docs", http_method_names=["get", "head"])),
     re_path(r"^livez/?\Z", livez),
     re_path(r"^readyz/?\Z", readyz),
@@ -28,7 +30,6 @@ urlpatterns = [
     re_path(r"^api/docs/?\Z", SpectacularSwaggerView.as_view(url_name="schema")),
     re_path(r"^api/redoc/?\Z", SpectacularRedocView.as_view(url_name="schema")),
     path("api/auth/", include("accounts.urls")),
-    path("api/", include("tasks.urls")),
     path("users/", include("tasks.urls")),
     # Admin's redirect to an object's page on the site: there are none, and it answers 500.
     path("admin/r/<path:rest>", not_found),

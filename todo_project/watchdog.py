@@ -38,7 +38,8 @@ class Watchdog:
         wrapper = connections[DEFAULT_DB_ALIAS]
         with self._lock:  # not while the watchdog looks through them
             self._requests[key] = (deadline, wrapper)
-            self._busy.set()
+            if not self._busy.is_set():
+                self._busy.set()
         try:
             yield
         finally:

@@ -10,7 +10,6 @@ https://use-the-index-luke.com/no-offset
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+import orjson
 from django.core.signing import BadSignature, Signer
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
@@ -79,7 +79,7 @@ class CursorCodec:
 
     def encode(self, row: Mapping[str, Any]) -> str:
         """The cursor of what comes after `row`, which is given as the API answers it."""
-        payload = json.dumps([row[self.ordering.field], row["id"]], ensure_ascii=False).encode()
+        payload = orjson.dumps([row[self.ordering.field], row["id"]])
         return self._signer.sign(base64.urlsafe_b64encode(payload).decode().rstrip("="))
 
     def decode(self, cursor: str) -> Position:
@@ -87,7 +87,7 @@ class CursorCodec:
         try:
             text = self._signer.unsign(cursor)
             payload = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            value, row_id = json.loads(payload)
+            value, row_id = orjson.loads(payload)
             if value is not None and self.ordering.collation is None:
                 value = datetime.fromisoformat(value)
             return Position(value, UUID(row_id))
@@ -96,7 +96,8 @@ class CursorCodec:
 
     @property
     def _signer(self) -> Signer:
-        return Signer(sep=".", salt="cursor:" + json.dumps(self.binding, sort_keys=True))
+        binding = orjson.dumps(self.binding, option=orjson.OPT_SORT_KEYS).decode()
+        return Signer(sep=".", salt=f"cursor:{binding}")
 
 
 _FOREIGN_CURSOR = ErrorDetail(

@@ -125,7 +125,7 @@ class StrictInputMixin(APIView):
             return {}
         if len(raw) <= QUERY_REMEMBERED_MAX_CHARACTERS:
             return _validated_query(serializer_class, raw)
-        return _validated(serializer_class, parse_query_string(raw))
+        return _validated_query.__wrapped__(serializer_class, raw)
 
     def _validated_body(self, request: Request, data: dict[str, Any]) -> dict[str, Any]:
         serializer_class = self.body_serializers.get(self.operation, EmptyBody)

@@ -1,0 +1,331 @@
+"""The SQL of the task routes: what it answers, which indexes it uses, what it can't be made to do.
+
+How many statements a request takes is asserted in test_tasks.py, how many round trips by
+`python -m benchmarks.network`.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from django.db import connection
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accounts.models import Session, User
+from tasks.models import Task
+from tasks.serializers import TaskSerializer
+from tests.client import ApiClient, assert_error, data_of, meta_of
+from tests.conftest import begin_session
+from todo_project.environment import Rate
+from todo_project.models import RateCounter
+
+LIST = "/api/me/tasks"
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=80)
+moments = st.timedeltas(timedelta(0), timedelta(days=2_900_000)).map(
+    lambda age: datetime(1970, 1, 1, tzinfo=UTC) + age
+)
+rows = st.fixed_dictionaries(
+    {
+        "title": texts.map(lambda text: f"x{text}"),
+        "description": st.none() | texts,
+        "completed_at": st.none() | moments,
+        "created_at": moments,
+        "updated_at": moments,
+    }
+)
+
+
+@given(row=rows)
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_answers_are_what_the_serializer_writes(
+    row: dict[str, Any], alice: User, alice_client: ApiClient
+) -> None:
+    """[T1] Byte for byte, whatever the texts and times."""
+    Task.objects.all().delete()
+    task = Task.objects.create(user=alice, **row)
+    task.refresh_from_db()
+    written = orjson.dumps(TaskSerializer(task).data)
+
+    def data(response: Any) -> bytes:
+        content: bytes = response.content
+        return content.removeprefix(b'{"data":').partition(b',"meta":{"request_id"')[0]
+
+    path = f"{LIST}/{task.pk}"
+    assert data(alice_client.get(path)) == written
+    assert data(alice_client.patch(path, {})) == written
+    assert data(alice_client.patch(path, {"title": task.title.strip()})) is not None
+    assert data(alice_client.get(LIST)) == b"[" + orjson.dumps(_now(task)) + b"]"
+
+
+def _now(task: Task) -> Any:
+    task.refresh_from_db()
+    return TaskSerializer(task).data
+
+
+# --- Plans ------------------------------------------------------------------------------------
+
+USERS = 1000
+TASKS_EACH = 20
+# What psycopg tells the server of the types of parameters.
+SQL_TYPES = {UUID: "uuid", int: "bigint", bool: "boolean", datetime: "timestamptz"}
+
+
+@pytest.fixture
+def many(alice: User) -> User:
+    """Alice with 400 tasks among the 20,000 of others, and everybody signed in."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO accounts_user (id, email, name, password, is_active, is_staff, is_superuser)
+            SELECT gen_random_uuid(), 'user' || n || '@example.com', '', '', true, false, false
+              FROM generate_series(1, %s) AS n
+            """,
+            [USERS],
+        )
+        cursor.execute(
+            """
+            INSERT INTO accounts_session
+                   (id, user_id, refresh_hash, previous_refresh_hash, expires_at, user_agent)
+            SELECT gen_random_uuid(), id, '', '', now() + interval '1 day', '' FROM accounts_user
+            """
+        )
+        cursor.execute(
+            """
+            INSERT INTO tasks_task (id, user_id, title, completed_at, created_at)
+            SELECT gen_random_uuid(), owner.id, 'Task ' || n,
+                   CASE WHEN n %% 3 = 0 THEN now() END, now() - random() * interval '1 year'
+              FROM accounts_user AS owner
+              JOIN generate_series(1, 400) AS n ON n <= %s OR owner.id = %s
+            """,
+            [TASKS_EACH, alice.pk],
+        )
+        cursor.execute("ANALYZE tasks_task, accounts_user, accounts_session")
+    return alice
+
+
+class Statements:
+    """The statements that the block executes, and how PostgreSQL plans them."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.all.append((sql, params))
+        return execute(sql, params, many, context)
+
+    def plans(self) -> Iterator[str]:
+        """The plan for these very values, and the one for any, which prepared statements get."""
+        for sql, params in self.all:
+            names = list(params)
+            by_number = {
+                name: f"${number}::{SQL_TYPES.get(type(params[name]), 'text')}"
+                for number, name in enumerate(names, 1)
+            }
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
+                yield json.dumps(cursor.fetchone()[0])
+            # By the simple protocol: there are no values to bind.
+            generic = f"EXPLAIN (FORMAT JSON, GENERIC_PLAN) {sql % by_number}"
+            result = connection.connection.pgconn.exec_(generic.encode())
+            value = result.get_value(0, 0)
+            assert value is not None, result.error_message
+            yield value.decode()
+
+
+OWN = "tasks_task_user_created"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "body", "index", "is_sorted"),
+    [
+        pytest.param("GET", LIST, {}, b"", OWN, False, id="default order"),
+        pytest.param("GET", LIST, {"ordering": "created_at"}, b"", OWN, False, id="created_at"),
+        pytest.param("GET", LIST, {"ordering": "-updated_at"}, b"", "", True, id="-updated_at"),
+        pytest.param("GET", LIST, {"ordering": "updated_at"}, b"", "", True, id="updated_at"),
+        pytest.param("GET", LIST, {"ordering": "-completed_at"}, b"", "", True, id="-completed_at"),
+        pytest.param("GET", LIST, {"ordering": "completed_at"}, b"", "", True, id="completed_at"),
+        pytest.param("GET", LIST, {"ordering": "-title"}, b"", "", True, id="-title"),
+        pytest.param("GET", LIST, {"ordering": "title"}, b"", "", True, id="title"),
+        pytest.param("GET", LIST, {"is_completed": "true"}, b"", OWN, False, id="is_completed"),
+        pytest.param("GET", LIST, {"search": "Task 7"}, b"", "", True, id="search"),
+        pytest.param(
+            "GET", LIST, {"created_after": "2026-01-01T00:00:00Z"}, b"", OWN, False, id="created"
+        ),
+        pytest.param(
+            "GET", LIST, {"updated_before": "2099-01-01T00:00:00Z"}, b"", OWN, False, id="updated"
+        ),
+        pytest.param(
+            "GET",
+            LIST,
+            {"completed_after": "2026-01-01T00:00:00Z"},
+            b"",
+            OWN,
+            False,
+            id="completed",
+        ),
+        pytest.param("GET", LIST, {"total": "true"}, b"", OWN, False, id="total"),
+        pytest.param("GET", f"{LIST}/{{}}", {}, b"", "", False, id="read"),
+        pytest.param("PUT", f"{LIST}/{{}}", {}, {"title": "y"}, "", False, id="replace"),
+        pytest.param("PATCH", f"{LIST}/{{}}", {}, {"title": "y"}, "", False, id="update"),
+        pytest.param("PATCH", f"{LIST}/{{}}/complete", {}, {}, "", False, id="complete"),
+        pytest.param("DELETE", f"{LIST}/{{}}", {}, b"", "", False, id="delete"),
+    ],
+)
+def test_plans_read_no_table(
+    method: str,
+    path: str,
+    query: dict[str, str],
+    body: Any,
+    index: str,
+    is_sorted: bool,
+    many: User,
+    alice_client: ApiClient,
+) -> None:
+    """[T3] [L2] The owner's own tasks at most, and where an index has the order, a page of them."""
+    statements = Statements()
+    task = many.tasks.first()
+    assert task is not None
+    with connection.execute_wrapper(statements):
+        response = alice_client.call(method, path.format(task.pk), body, query=query)
+    assert response.status_code in (200, 204)
+
+    for plan in statements.plans():
+        assert '"Seq Scan"' not in plan
+        assert index in plan if index == OWN else "tasks_task_" in plan
+        assert ('"Sort"' in plan) is is_sorted
+
+
+def test_later_pages_use_the_index_whole(many: User, alice_client: ApiClient) -> None:
+    """[L2] The depth of a page costs nothing: the comparison is an index condition."""
+    cursor = meta_of(alice_client.get(LIST, query={"limit": 20}))["next_cursor"]
+    statements = Statements()
+
+    with connection.execute_wrapper(statements):
+        data_of(alice_client.get(LIST, query={"limit": 20, "cursor": cursor}))
+
+    for plan in statements.plans():
+        assert OWN in plan
+        assert '"Sort"' not in plan
+        assert "ROW(created_at, id) < ROW(" in plan
+    assert "OFFSET" not in statements.all[0][0]
+    assert "count(" not in statements.all[0][0]
+
+
+# --- What the caller is, and what counts ------------------------------------------------------
+
+
+def test_ended_session_writes_and_counts_nothing(
+    alice: User, alice_client: ApiClient, task: Task
+) -> None:
+    """[S3] The statement itself finds that the session has ended."""
+    Session.objects.filter(user=alice).end()
+
+    for method, path, body in [
+        ("POST", LIST, {"title": "y"}),
+        ("PATCH", f"{LIST}/{task.pk}", {"title": "y"}),
+        ("PATCH", f"{LIST}/{task.pk}/complete", {}),
+        ("DELETE", f"{LIST}/{task.pk}", b""),
+    ]:
+        assert_error(alice_client.call(method, path, body), 401, "TOKEN_INVALID")
+
+    assert list(Task.objects.values_list("title", "completed_at")) == [("Buy milk", None)]
+    assert not RateCounter.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        pytest.param("PUT", "", {"title": "y"}, id="replace"),
+        pytest.param("PATCH", "", {"title": "y"}, id="update"),
+        pytest.param("PATCH", "", {}, id="update of nothing"),
+        pytest.param("PATCH", "/complete", {}, id="complete"),
+        pytest.param("DELETE", "", b"", id="delete"),
+    ],
+)
+def test_write_that_is_one_too_many_is_not_done(
+    method: str, path: str, body: Any, alice_client: ApiClient, task: Task, settings: Any
+) -> None:
+    settings.RATE_LIMITS = {**settings.RATE_LIMITS, "writes": Rate(1, 3600)}
+    data_of(alice_client.patch(f"{LIST}/{task.pk}", {}))
+
+    response = alice_client.call(method, f"{LIST}/{task.pk}{path}", body)
+
+    assert_error(response, 429, "RATE_LIMITED")
+    assert response["RateLimit-Remaining"] == "0"
+    assert list(Task.objects.values_list("title", "completed_at")) == [("Buy milk", None)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", LIST, 405),
+        ("POST", f"{LIST}?x=1", 400),
+        ("GET", f"{LIST}?cursor=x", 400),
+        ("PATCH", f"{LIST}/nonsense", 404),
+        ("GET", f"{LIST}/nonsense", 404),
+        ("GET", "/api/01234567-89ab-7def-8123-456789abcdef/tasks", 403),
+    ],
+    ids=str,
+)
+def test_ended_session_comes_before_every_other_error(
+    method: str, path: str, status: int, alice: User, alice_client: ApiClient
+) -> None:
+    """[E1] [S3] Though no statement of the work looked the session up."""
+    assert alice_client.call(method, path).status_code == status
+    Session.objects.filter(user=alice).end()
+
+    assert_error(alice_client.call(method, path), 401, "TOKEN_INVALID")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("change", "title", "description"),
+    [
+        pytest.param({"description": "new"}, "theirs", "new", id="another field"),
+        pytest.param({"title": "theirs"}, "theirs", "Two litres", id="the same value"),
+        pytest.param({}, "Buy milk", "Two litres", id="nothing"),
+    ],
+)
+def test_write_that_waits_for_another_answers_both(
+    change: dict[str, str], title: str, description: str, alice: User, task: Task
+) -> None:
+    """[T4] The row is read when its lock is released, and not as it was when the wait began."""
+    access = begin_session(alice).access
+    answers: list[Any] = []
+
+    def patch() -> None:
+        try:
+            answers.append(data_of(ApiClient(access).patch(f"{LIST}/{task.pk}", change)))
+        finally:
+            connection.close()
+
+    waiting = threading.Thread(target=patch)
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("UPDATE tasks_task SET title = 'theirs' WHERE id = %s", [task.pk])
+            waiting.start()
+            time.sleep(0.3)  # it waits for the lock, unless it changes nothing
+            cursor.execute("COMMIT")
+        waiting.join(timeout=30)
+    finally:
+        other.close()
+
+    assert (answers[0]["title"], answers[0]["description"]) == (title, description)
+    task.refresh_from_db()
+    assert task.title == "theirs"
+    assert task.updated_at <= timezone.now()
