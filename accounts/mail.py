@@ -4,87 +4,150 @@ There is no table to poll, so that the database can sleep. What is lost with the
 for again by whoever misses it.
 """
 
-import atexit
+import heapq
 import logging
 import threading
 import time
 from collections.abc import Callable
-from queue import Full, Queue
+from dataclasses import dataclass, field
+from multiprocessing.util import Finalize
+from smtplib import SMTPNotSupportedError, SMTPRecipientsRefused, SMTPResponseException
 from urllib.parse import quote
 
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import DatabaseError, InterfaceError, connections
 
+from todo_project.api.limits import Counter, count
+
 from .models import User
 from .tokens import make_reset_token
 
 logger = logging.getLogger(__name__)
 
-QUEUE_LENGTH = 1000  # mails; one more is dropped, and the log says so
+QUEUE_LENGTH = 1000  # jobs; one more is dropped, and the log says so
 # Before each try. The first lets the answer leave: work for a known address that ran beside it
 # would slow it down, and tell.
 PAUSES_SECONDS = (0.1, 1.0, 10.0)
-STOP_SECONDS = 5.0  # how long the end of the process waits for mails that are under way
+# How long the end of the process waits for what is left. `manage.py serve` kills workers that take
+# longer than 30 seconds, requests in flight included.
+STOP_SECONDS = 5.0
+
+# May return the job that is to follow, which takes its place in the queue.
+Job = Callable[[], "Job | None"]
+
+
+@dataclass(order=True)
+class _Entry:
+    """A job, ordered by when it is due next, on the clock of time.monotonic()."""
+
+    due_at: float
+    job: Job = field(compare=False)
+    tries: int = field(default=0, compare=False)
 
 
 class MailQueue:
-    """Runs jobs one after another in a thread, which starts with the first of them.
+    """Runs jobs in one thread, which starts with the first of them, as each becomes due.
 
-    Not at import: a server forks or spawns its workers, and threads stay behind.
+    Not at import: a server forks or spawns its workers, and threads stay behind. A job that fails
+    waits for its next try without holding up the others.
     """
 
     def __init__(self, length: int = QUEUE_LENGTH) -> None:
-        self._jobs: Queue[Callable[[], None]] = Queue(length)
+        self._length = length
+        self._waiting: list[_Entry] = []  # a heap
+        self._unfinished = 0  # those that wait, and the one under way, which keeps its place
+        self._is_ending = False
+        self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
 
-    def put(self, job: Callable[[], None]) -> None:
+    def put(self, job: Job) -> None:
         """Takes a job and returns at once; drops it where the queue is full."""
-        try:
-            self._jobs.put_nowait(job)
-        except Full:
-            logger.error("mail dropped: the queue is full")  # noqa: TRY400  # no defect to trace
-            return
-        with self._lock:
+        with self._changed:
+            if self._unfinished >= self._length:
+                logger.error("mail dropped: the queue is full")
+                return
+            self._unfinished += 1
+            self._schedule(_Entry(time.monotonic() + PAUSES_SECONDS[0], job))
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="mail", daemon=True)
                 self._thread.start()
-                atexit.register(self.wait, STOP_SECONDS)
+                # Not atexit: a server's workers are children of multiprocessing, which end by
+                # os._exit. This runs in them, and in any other process by atexit.
+                Finalize(None, self.end, args=(STOP_SECONDS,), exitpriority=1)
 
     def wait(self, timeout_seconds: float) -> bool:
         """Waits until every job has ended; False where that took too long."""
-        deadline = time.monotonic() + timeout_seconds
-        while self._jobs.unfinished_tasks:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._unfinished, timeout_seconds)
+
+    def end(self, timeout_seconds: float) -> None:
+        """Tries what is left once, now; the log says how much the time was too short for."""
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify_all()
+        if not self.wait(timeout_seconds):
+            logger.error("mail lost: the process ends with %d unsent", self._unfinished)
+
+    def _schedule(self, entry: _Entry) -> None:
+        heapq.heappush(self._waiting, entry)
+        self._changed.notify_all()
 
     def _run(self) -> None:
         while True:
-            job = self._jobs.get()
+            entry = self._next()
+            is_over = True  # by a defect, too, which ends this thread
             try:
-                self._try(job)
+                is_over = self._try(entry)
             finally:
                 connections.close_all()  # the thread may now idle for days
-                self._jobs.task_done()
+                with self._changed:
+                    if is_over:
+                        self._unfinished -= 1
+                        self._changed.notify_all()
+                    else:
+                        entry.due_at = time.monotonic() + PAUSES_SECONDS[entry.tries]
+                        self._schedule(entry)
 
-    @staticmethod
-    def _try(job: Callable[[], None]) -> None:
-        for pause_seconds in PAUSES_SECONDS:
-            time.sleep(pause_seconds)
-            try:
-                job()
-            except (OSError, DatabaseError, InterfaceError) as error:
-                # Its text may hold the address that the mail was for.
-                logger.warning("mail not sent yet: %s", type(error).__name__)
-            except ValueError as error:  # an address or header that no mail can have
-                logger.error("mail given up: %s", type(error).__name__)  # noqa: TRY400
-                return
-            else:
-                return
-        logger.error("mail given up after %d tries", len(PAUSES_SECONDS))
+    def _next(self) -> _Entry:
+        """Takes out the job that is due first, when it is."""
+        with self._changed:
+            while True:
+                pause = self._waiting[0].due_at - time.monotonic() if self._waiting else None
+                if pause is not None and (pause <= 0 or self._is_ending):
+                    return heapq.heappop(self._waiting)
+                self._changed.wait(pause)
+
+    def _try(self, entry: _Entry) -> bool:
+        """Whether nothing is to follow: neither another try nor another job."""
+        entry.tries += 1
+        try:
+            following = entry.job()
+        # Texts of errors may hold the address that the mail was for.
+        except (OSError, DatabaseError, InterfaceError) as error:
+            name = type(error).__name__
+            if _is_permanent(error) or self._is_ending or entry.tries >= len(PAUSES_SECONDS):
+                logger.error("mail given up after %d tries: %s", entry.tries, name)  # noqa: TRY400
+                return True
+            logger.warning("mail not sent yet: %s", name)
+            return False
+        except ValueError as error:  # an address or header that no mail can have
+            logger.error("mail given up: %s", type(error).__name__)  # noqa: TRY400
+            return True
+        if following is not None:
+            entry.job, entry.tries = following, 0
+        return following is None
+
+
+def _is_permanent(error: Exception) -> bool:
+    """Whether the mail server would say the same again (RFC 5321, section 4.2.1)."""
+    match error:
+        case SMTPRecipientsRefused():
+            return all(code >= 500 for code, _ in error.recipients.values())
+        case SMTPResponseException():
+            return error.smtp_code >= 500
+        case _:
+            return isinstance(error, SMTPNotSupportedError)
 
 
 queue = MailQueue()
@@ -95,25 +158,31 @@ def send_password_reset(email: str) -> None:
 
     Whether somebody does is looked up in the thread too: the caller can't tell by the time.
     """
-    queue.put(lambda: _send_password_reset(email))
+    queue.put(lambda: _prepare_password_reset(email))
 
 
-def _send_password_reset(email: str) -> None:
+def _prepare_password_reset(email: str) -> Job | None:
+    """Looks the address up. The mail is a job of its own: however often tried, it counts once."""
     if not settings.PASSWORD_RESET_URL:
         logger.error("no mail: PASSWORD_RESET_URL is not set")
-        return
+        return None
     user = User.objects.with_email(email).filter(is_active=True).first()
-    if user is None:
-        return
+    if user is None or not user.has_usable_password():  # an operator took it away
+        return None
+    # By account as well: whoever asks from many networks must not fill a mailbox.
+    counter = Counter.of("reset", str(user.pk))
+    if counter is not None and count(counter).is_exceeded:
+        logger.warning("mail skipped: too many for one account")
+        return None
     link = settings.PASSWORD_RESET_URL.replace("{token}", quote(make_reset_token(user), safe=""))
     minutes = settings.PASSWORD_RESET_TIMEOUT // 60
-    send_mail(
-        subject="Choose a new password",
-        message=(
-            f"Somebody, most likely you, asked for a new password.\n\n"
-            f"Choose it here within {minutes} minutes:\n{link}\n\n"
-            f"If it wasn't you, do nothing: the old password stays good.\n"
-        ),
-        from_email=None,
-        recipient_list=[user.email],
+    message = (
+        f"Somebody, most likely you, asked for a new password.\n\n"
+        f"Choose it here within {minutes} minutes:\n{link}\n\n"
+        f"If it wasn't you, do nothing: the old password stays good.\n"
     )
+    return lambda: _send("Choose a new password", message, user.email)
+
+
+def _send(subject: str, message: str, email: str) -> None:
+    send_mail(subject, message, from_email=None, recipient_list=[email])

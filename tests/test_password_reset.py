@@ -5,6 +5,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,6 +18,9 @@ from accounts.models import User
 from accounts.tokens import make_reset_token
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
+from tests.processes import wait_until
+from tests.smtp import MailServer, mail_server
+from todo_project.environment import Rate
 
 RESET = "/api/auth/password/reset"
 CONFIRM = "/api/auth/password/reset/confirm"
@@ -40,6 +44,11 @@ def quick_tries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _mails() -> list[Any]:
     assert mail.queue.wait(10)
     return outbox.outbox
+
+
+def _use(server: MailServer, settings: Any) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
 
 
 def _token(message: Any) -> str:
@@ -76,11 +85,17 @@ def test_link_never_comes_from_the_host(alice: User, client: ApiClient, settings
     assert "evil" not in message.body
 
 
-@pytest.mark.parametrize("email", ["nobody@example.com", "inactive@example.com", "no address"])
+@pytest.mark.parametrize(
+    "email",
+    ["nobody@example.com", "inactive@example.com", "barred@example.com", "no address"],
+)
 def test_unknown_addresses_get_the_same_answer_and_no_mail(
     email: str, alice: User, make_user: Any, client: ApiClient
 ) -> None:
     make_user("inactive@example.com", is_active=False)
+    barred = make_user("barred@example.com")
+    barred.set_unusable_password()
+    barred.save()
     known = client.post(RESET, {"email": alice.email}, x_request_id="same")
 
     unknown = client.post(RESET, {"email": email}, x_request_id="same")
@@ -232,11 +247,11 @@ def test_mail_is_tried_again(
     tries: list[int] = []
     send = outbox.send_mail
 
-    def flaky(**kwargs: Any) -> int:
+    def flaky(*args: Any, **kwargs: Any) -> int:
         tries.append(1)
         if len(tries) < 3:
             raise ConnectionRefusedError("alice@example.com")
-        return send(**kwargs)
+        return send(*args, **kwargs)
 
     monkeypatch.setattr(mail, "send_mail", flaky)
 
@@ -261,7 +276,7 @@ def test_mail_that_nobody_can_have_holds_up_no_other(
 def test_mail_server_that_is_away_holds_nobody_up(
     alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    def refuse(**kwargs: Any) -> int:
+    def refuse(*args: Any, **kwargs: Any) -> int:
         raise ConnectionRefusedError
 
     monkeypatch.setattr(mail, "send_mail", refuse)
@@ -283,12 +298,121 @@ def test_no_mail_leaves_without_a_link(
     assert "PASSWORD_RESET_URL" in caplog.text
 
 
+def test_mailbox_is_not_filled_from_many_networks(
+    alice: User, bob: User, client: ApiClient, settings: Any
+) -> None:
+    settings.RATE_LIMITS = {**settings.RATE_LIMITS, "reset": Rate(2, 3600)}
+    settings.TRUSTED_PROXIES = 1
+
+    answers = [
+        client.post(RESET, {"email": email}, x_request_id="same", x_forwarded_for=f"192.0.2.{n}")
+        for n, email in enumerate([*[alice.email] * 4, bob.email])
+    ]
+
+    assert {(answer.status_code, answer.content) for answer in answers} == {
+        (202, answers[0].content)
+    }
+    assert [message.to[0] for message in _mails()] == [alice.email, alice.email, bob.email]
+
+
+def test_tries_of_one_mail_count_once(
+    alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.RATE_LIMITS = {**settings.RATE_LIMITS, "reset": Rate(1, 3600)}
+    tries = iter([ConnectionRefusedError, ConnectionRefusedError])
+    send = outbox.send_mail
+
+    def flaky(*args: Any, **kwargs: Any) -> int:
+        for error in tries:
+            raise error
+        return send(*args, **kwargs)
+
+    monkeypatch.setattr(mail, "send_mail", flaky)
+
+    client.post(RESET, {"email": alice.email})
+
+    assert [message.to for message in _mails()] == [[alice.email]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "tries"), [("550 no such mailbox", 1), ("451 come again", 3)], ids=["550", "451"]
+)
+def test_mailbox_that_refuses_holds_up_no_other(
+    answer: str,
+    tries: int,
+    alice: User,
+    bob: User,
+    client: ApiClient,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+) -> None:
+    monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.0, 4.0, 0.0))
+    asked: list[str] = []
+
+    def answer_recipient(address: str) -> str:
+        asked.append(address)
+        return answer if address == alice.email else "250 fine"
+
+    with mail_server(answer_recipient) as server:
+        _use(server, settings)
+        client.post(RESET, {"email": alice.email})
+        client.post(RESET, {"email": bob.email})
+
+        wait_until(lambda: server.recipients() == [bob.email], seconds=3.5)
+        assert asked.count(alice.email) == 1
+        assert mail.queue.wait(10)
+
+    assert asked.count(alice.email) == tries
+    assert "given up" in caplog.text
+    assert "alice" not in caplog.text
+
+
+def test_mail_keeps_its_place_in_a_full_queue(
+    alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "queue", mail.MailQueue(length=1))
+
+    client.post(RESET, {"email": alice.email})
+
+    assert [message.to for message in _mails()] == [[alice.email]]
+
+
+def test_queue_that_ends_sends_what_waits(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setattr(mail, "PAUSES_SECONDS", (60.0, 60.0))
+    sent: list[int] = []
+    queue = mail.MailQueue()
+    for number in range(3):
+        queue.put(partial(sent.append, number))
+
+    queue.end(10)
+
+    assert sent == [0, 1, 2]
+    assert caplog.text == ""
+
+
+def test_queue_that_ends_tells_what_is_lost(caplog: Any) -> None:
+    gate = threading.Event()
+    queue = mail.MailQueue()
+
+    def hang() -> None:
+        gate.wait(30)
+
+    for _ in range(3):
+        queue.put(hang)
+
+    queue.end(0.1)
+    gate.set()
+
+    assert "mail lost: the process ends with 3 unsent" in caplog.text
+
+
 def test_full_queue_drops_and_says_so(
     alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     gate = threading.Event()
     monkeypatch.setattr(mail, "queue", small := mail.MailQueue(length=2))
-    monkeypatch.setattr(mail, "_send_password_reset", lambda email: gate.wait(30) and None)
+    monkeypatch.setattr(mail, "_prepare_password_reset", lambda email: gate.wait(30) and None)
 
     statuses = [client.post(RESET, {"email": alice.email}).status_code for _ in range(6)]
     gate.set()

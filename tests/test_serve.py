@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPResponse
 from io import BytesIO
@@ -28,6 +28,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from accounts.models import User
 from tests.conftest import begin_session
 from tests.processes import database_url, production, start, wait_until
+from tests.smtp import mail_server
 from todo_project.management.commands import serve
 
 PROCESSES = 2
@@ -40,7 +41,9 @@ HURRY = [signal.SIGTERM, signal.SIGINT, signal.SIGINT]
 class Server:
     """A running `manage.py serve`; its log and temporary files are in `folder`."""
 
-    def __init__(self, folder: Path, database: str, *, drain_seconds: int = 0) -> None:
+    def __init__(
+        self, folder: Path, database: str, *, drain_seconds: int = 0, **variables: str
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -58,6 +61,7 @@ class Server:
                     DATABASE_URL=database_url(database),
                     TMPDIR=str(self.temporary),
                     RATE_LIMIT_WRITES="off",
+                    **variables,
                 ),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -133,11 +137,19 @@ def access(database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
         user.delete()
 
 
+@contextmanager
+def running(folder: Path, database: str, **options: Any) -> Iterator[Server]:
+    server = Server(folder, database, **options)
+    try:
+        yield server
+    finally:
+        server.end()
+
+
 @pytest.fixture(scope="module")
 def shared_server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("serve"), database)
-    yield server
-    server.end()
+    with running(tmp_path_factory.mktemp("serve"), database) as server:
+        yield server
 
 
 @pytest.fixture
@@ -150,9 +162,8 @@ def server(shared_server: Server) -> Iterator[Server]:
 @pytest.fixture
 def own_server(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     """For tests that end it; a parameter is the length of its drain in seconds."""
-    server = Server(tmp_path, database, drain_seconds=getattr(request, "param", 2))
-    yield server
-    server.end()
+    with running(tmp_path, database, drain_seconds=getattr(request, "param", 2)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -326,6 +337,34 @@ def test_sigterm_drains_and_then_stops(own_server: Server, access: str) -> None:
     lines = [json.loads(line) for line in own_server.log.read_text().splitlines()]
     own = [line["message"] for line in lines if line["logger"] == serve.__name__]
     assert own == ["serving", "draining", "stopping", "stopped"]
+
+
+def test_mails_that_were_promised_leave_before_the_end(
+    database: str, access: str, tmp_path: Path
+) -> None:
+    """`access` is of whom they are for."""
+    with (
+        mail_server() as mails,
+        running(
+            tmp_path,
+            database,
+            EMAIL_URL=mails.url,
+            PASSWORD_RESET_URL="https://app.example.com/reset?token={token}",
+            RATE_LIMIT_RESET="off",
+        ) as server,
+    ):
+        for _ in range(10):
+            client = server.connect()
+            body = b'{"email": "serve@example.com"}'
+            headers = {"Content-Type": "application/json"}
+            client.request("POST", "/api/auth/password/reset", body=body, headers=headers)
+            assert client.getresponse().status == 202
+        server.process.terminate()
+        server.close_clients()
+
+        assert server.process.wait(timeout=10) == 0
+        assert server.log.read_text().count("mail") == 0
+    assert mails.recipients() == ["serve@example.com"] * 10
 
 
 @pytest.mark.parametrize(
