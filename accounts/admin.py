@@ -12,7 +12,6 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
@@ -23,33 +22,12 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from rest_framework.exceptions import Throttled
 
 from todo_project.admin import LargeTableAdmin, capped_count
 
 from .models import Session, User
-from .throttles import enforce_address_tries, enforce_password_tries
 
 RIGHTS = ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
-
-
-class SignInForm(AdminAuthenticationForm):
-    """Admin's sign-in, counted together with the API's: guessing is no easier here."""
-
-    def clean(self) -> dict[str, Any]:
-        assert self.request is not None
-        try:
-            enforce_address_tries(self.request)
-            enforce_password_tries(self.request, self.cleaned_data.get("username", ""))
-        except Throttled as error:
-            raise forms.ValidationError(
-                f"Too many tries. Wait {error.wait} seconds.",  # type: ignore[attr-defined]
-                code="rate_limited",
-            ) from None
-        return super().clean()
-
-
-admin.site.login_form = SignInForm
 
 
 class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only

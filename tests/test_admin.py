@@ -33,6 +33,7 @@ SESSIONS = "/admin/accounts/session/"
 TASKS = "/admin/tasks/task/"
 GROUPS = "/admin/auth/group/"
 OWNERS = "/admin/autocomplete/?app_label=tasks&model_name=task&field_name=user"
+OWN_PASSWORD = "/admin/password_change/"
 ME = "/api/auth/me"
 NEW_PASSWORD = "staple battery horse correct"
 # Of the request's session and its operator; a superuser's permissions need none.
@@ -1016,6 +1017,95 @@ def test_task_form_has_no_select_box_of_users(
     assert bob.email not in html(olga_admin.get(f"{TASKS}{page.format(task=task.pk)}/"))
 
 
+# --- The operator's own account ---------------------------------------------------------------
+
+
+def assert_told_to_wait(response: Any) -> None:
+    assert "Too many tries. Wait" in html(response, 429)
+    assert 0 < int(response["Retry-After"]) <= 3600
+
+
+def own_password(**changes: str) -> dict[str, str]:
+    """The form as a browser sends it."""
+    new = {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    return {"old_password": PASSWORD, **new, **changes}
+
+
+def test_own_password_change(olga: User, olga_admin: Client, olga_client: ApiClient) -> None:
+    """[S3] Signs the operator out everywhere but here."""
+    elsewhere = sign_in(olga)
+
+    response = olga_admin.post(OWN_PASSWORD, own_password())
+
+    assert (response.status_code, response["Location"]) == (302, f"{OWN_PASSWORD}done/")
+    html(olga_admin.get(response["Location"]))
+    html(olga_admin.get("/admin/"))
+    assert elsewhere.get("/admin/").status_code == 302
+    assert_error(olga_client.get(ME), 401, "TOKEN_INVALID")
+    olga.refresh_from_db()
+    assert olga.check_password(NEW_PASSWORD)
+    assert logged(olga) == [(CHANGE, str(olga.pk), "Changed password.")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"old_password": "a wrong guess"}, "was entered incorrectly", id="wrong"),
+        pytest.param({"new_password2": "another one"}, "didn’t match", id="not repeated"),
+        pytest.param(
+            {"new_password1": "qwertyuiop", "new_password2": "qwertyuiop"}, "common", id="common"
+        ),
+    ],
+)
+def test_own_password_change_refuses(
+    changes: dict[str, str], message: str, olga: User, olga_admin: Client
+) -> None:
+    assert message in html(olga_admin.post(OWN_PASSWORD, own_password(**changes)))
+
+    olga.refresh_from_db()
+    assert olga.check_password(PASSWORD)
+    assert logged(olga) == []
+
+
+def test_own_password_change_gives_back_no_rights(
+    olga: User, olga_admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[S3] They are taken away after the request has read them."""
+    check_password = User.check_password
+
+    def strip_and_check(user: User, password: str) -> bool:
+        User.objects.filter(pk=olga.pk).update(
+            is_active=False, is_staff=False, is_superuser=False, name="Former"
+        )
+        return check_password(user, password)
+
+    monkeypatch.setattr(User, "check_password", strip_and_check)
+
+    assert_saved(olga_admin.post(OWN_PASSWORD, own_password()))
+
+    olga.refresh_from_db()
+    assert (olga.is_active, olga.is_staff, olga.is_superuser) == (False, False, False)
+    assert olga.name == "Former"
+
+
+def test_own_password_is_tried_as_often_as_a_sign_in(
+    olga: User, olga_admin: Client, settings: Any
+) -> None:
+    settings.RATE_LIMITS = {**dict.fromkeys(settings.RATE_LIMITS), "sign-in": Rate(3, 3600)}
+    client = ApiClient()
+    for _ in range(2):
+        html(olga_admin.post(OWN_PASSWORD, own_password(old_password="a wrong guess")))
+    client.post("/api/auth/token", {"email": olga.email, "password": "a wrong guess"})
+
+    response = olga_admin.post(OWN_PASSWORD, own_password())
+    api = client.post("/api/auth/token", {"email": olga.email, "password": PASSWORD})
+
+    assert_told_to_wait(response)
+    assert api.status_code == 429
+    olga.refresh_from_db()
+    assert olga.check_password(PASSWORD)
+
+
 def test_sign_in_is_limited_together_with_the_api(olga: User, settings: Any) -> None:
     off = dict.fromkeys(settings.RATE_LIMITS)
     settings.RATE_LIMITS = {**off, "sign-in": Rate(3, 3600)}
@@ -1025,10 +1115,10 @@ def test_sign_in_is_limited_together_with_the_api(olga: User, settings: Any) -> 
         browser.post("/admin/login/", guess)
     client.post("/api/auth/token", {"email": olga.email, "password": "a wrong guess"})
 
-    page = browser.post("/admin/login/", {**guess, "password": PASSWORD})
+    response = browser.post("/admin/login/", {**guess, "password": PASSWORD})
     api = client.post("/api/auth/token", {"email": olga.email, "password": PASSWORD})
 
-    assert "Too many tries. Wait" in page.content.decode()
+    assert_told_to_wait(response)
     assert "sessionid" not in browser.cookies
     assert api.status_code == 429
 
@@ -1041,9 +1131,9 @@ def test_sign_in_is_limited_for_an_address(olga: User, settings: Any) -> None:
         guess = {"username": f"{number}@example.com", "password": "a wrong guess"}
         browser.post("/admin/login/", guess)
 
-    page = browser.post("/admin/login/", {"username": olga.email, "password": PASSWORD})
+    response = browser.post("/admin/login/", {"username": olga.email, "password": PASSWORD})
 
-    assert "Too many tries. Wait" in page.content.decode()
+    assert_told_to_wait(response)
 
 
 def test_sign_in(olga: User) -> None:

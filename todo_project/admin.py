@@ -1,6 +1,6 @@
 """What the admins of accounts and tasks share, so that operators can work on a million rows.
 
-For the `admin` modules of both apps. Django imports it with them, and it names the site.
+For the `admin` modules of both apps. Django imports it with them.
 """
 
 from functools import cached_property
@@ -20,10 +20,6 @@ from django.http import HttpRequest, HttpResponse
 COUNT_LIMIT = 1_000
 # Rows that one action takes. Its confirmation sends each as a form field, and Django reads 1,000.
 ACTION_LIMIT = 500
-
-admin.site.site_header = "Todo administration"
-admin.site.site_title = "Todo admin"
-admin.site.index_title = "Operations"
 
 
 class CappedCount(int):

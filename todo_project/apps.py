@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 
 
 class TodoProjectConfig(AppConfig):
@@ -9,3 +10,9 @@ class TodoProjectConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  # registers them
+
+
+class AdminConfig(admin_apps.AdminConfig):
+    """Django admin, with a site of the project's own."""
+
+    default_site = "accounts.site.Site"

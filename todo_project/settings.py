@@ -130,10 +130,11 @@ if _direct_database is not None and is_pooled(_direct_database):
 # --- Django -----------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "todo_project",
+    # By name: the module has admin's configuration, too.
+    "todo_project.apps.TodoProjectConfig",
     "accounts",
     "tasks",
-    "django.contrib.admin",
+    "todo_project.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

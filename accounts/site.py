@@ -1,0 +1,107 @@
+"""The admin site: how operators sign in, and change their own passwords.
+
+Django makes it of what AdminConfig (todo_project/apps.py) names; nothing else imports this module.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.forms import AdminAuthenticationForm, AdminPasswordChangeForm
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.views import PasswordChangeView
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from rest_framework.exceptions import Throttled
+
+from todo_project.api.limits import Usage
+
+from .models import User
+from .throttles import enforce_address_tries, enforce_password_tries
+
+Response = TypeVar("Response", bound=HttpResponseBase)
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Admin's sign-in, counted together with the API's: guessing is no easier here."""
+
+    def clean(self) -> dict[str, Any]:
+        assert self.request is not None
+        with _told_to_wait():
+            enforce_address_tries(self.request)
+            enforce_password_tries(self.request, self.cleaned_data.get("username", ""))
+        return super().clean()
+
+
+class OwnPasswordForm(AdminPasswordChangeForm):
+    """An operator's own password; whoever has but the operator's session guesses no faster."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._request = request
+
+    def clean_old_password(self) -> str:
+        with _told_to_wait():
+            enforce_password_tries(self._request, self.user.email)
+        return super().clean_old_password()
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> User:
+        """Writes the password alone: what was taken from the operator meanwhile stays taken."""
+        user: User = super().save(commit=False)
+        if commit:
+            user.save(update_fields=["password"])
+            LogEntry.objects.log_actions(user.pk, [user], CHANGE, "Changed password.")
+        return user
+
+
+class Site(admin.AdminSite):
+    """Django's, with forms that are counted, and answer 429 where they were tried too often."""
+
+    site_header = "Todo administration"
+    site_title = "Todo admin"
+    index_title = "Operations"
+    login_form = SignInForm
+
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return _limited(request, super().login(request, extra_context))
+
+    def password_change(  # type: ignore[override]  # the stubs know no redirect
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        """Django's, whose code names the form."""
+        request.current_app = self.name
+        view = PasswordChangeView.as_view(
+            form_class=partial(OwnPasswordForm, request),
+            success_url=reverse("admin:password_change_done", current_app=self.name),
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
+        return _limited(request, view(request))
+
+
+@contextmanager
+def _told_to_wait() -> Iterator[None]:
+    """Turns Throttled into a fault of the form."""
+    try:
+        yield
+    except Throttled as error:
+        raise forms.ValidationError(
+            f"Too many tries. Wait {error.wait} seconds.",  # type: ignore[attr-defined]
+            code="rate_limited",
+        ) from None
+
+
+def _limited(request: HttpRequest, response: Response) -> Response:
+    """The page of a form, as 429 where it was refused for its limit."""
+    usage: Usage | None = getattr(request, "rate_usage", None)
+    if usage is not None and usage.is_exceeded:
+        response.status_code = 429
+        response["Retry-After"] = str(usage.reset_seconds)
+    return response
