@@ -250,6 +250,23 @@ def test_action_bears_odd_requests(
     html(response, status)
 
 
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        pytest.param('"' + r"\000" * 32 + '"', id="NULs"),
+        pytest.param('"' + r"\000" + "a" * 31 + '"', id="a NUL"),
+        pytest.param("a" * 33, id="too long"),
+        pytest.param("", id="empty"),
+    ],
+)
+@pytest.mark.parametrize(("path", "status"), [("/admin/", 302), ("/admin/login/", 200)])
+@pytest.mark.django_db
+def test_page_bears_odd_session_keys(path: str, status: int, cookie: str) -> None:
+    browser = Client(raise_request_exception=False)
+
+    html(browser.get(path, headers={"cookie": f"sessionid={cookie}"}), status)
+
+
 @pytest.mark.parametrize("path", ["/admin/", USERS, SESSIONS, TASKS])
 def test_admin_is_for_operators(path: str, alice: User) -> None:
     response = sign_in(alice).get(path)

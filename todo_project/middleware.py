@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SESSION_KEY = re.compile(r"[a-z0-9]{32}")
 _LIVENESS_PATHS = ("/livez", "/livez/")
 _HEALTH_PATHS = (*_LIVENESS_PATHS, "/readyz", "/readyz/")
 # Pages for people, which answer errors as HTML.
@@ -223,6 +224,12 @@ class AdminOnlyMixin(MiddlewareMixin):
 
 class AdminSessionMiddleware(AdminOnlyMixin, SessionMiddleware):
     """Sessions for operators."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Asks the database for no key that Django can't have made: it has no text with a NUL."""
+        key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+        known = key if _SESSION_KEY.fullmatch(key) else None
+        request.session = self.SessionStore(known)
 
 
 class AdminCsrfMiddleware(AdminOnlyMixin, CsrfViewMiddleware):
