@@ -1,6 +1,7 @@
 """Tokens and the sessions behind them."""
 
 import threading
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -302,6 +303,29 @@ def test_purge_removes_what_has_expired_in_batches(alice: User) -> None:
     assert Session.objects.count() == 2
     assert RateCounter.objects.count() == 1
     assert ApiClient(pairs[6].access).get(ME).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "direct"])
+def test_purge_waits_for_nobody(alice: User) -> None:
+    """It leaves a row that somebody has locked to the next run."""
+    for _ in range(3):
+        begin_session(alice)
+    Session.objects.update(expires_at=Now() - timedelta(seconds=1))
+    locked = Session.objects.all()[0].pk
+    other = connection.copy()
+    other.set_autocommit(False)
+    other.inc_thread_sharing()
+    with closing(other), other.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM accounts_session WHERE id = %s FOR UPDATE", [locked])
+        release = threading.Timer(5, other.rollback)  # a purge that waits goes on, and deletes it
+        release.start()
+
+        call_command("purge_expired")
+
+        release.cancel()
+        assert [session.pk for session in Session.objects.all()] == [locked]
+    call_command("purge_expired")
+    assert not Session.objects.exists()
 
 
 def test_inactive_person_cannot_refresh(alice: User, client: ApiClient) -> None:
