@@ -213,6 +213,30 @@ def _from(client: ApiClient, address: str, forwarded: str | None = None) -> int:
             1, [("10.0.0.1", "nonsense"), ("10.0.0.2", "")], [400, 429], id="no address at all"
         ),
         pytest.param(
+            1,
+            [("10.0.0.1", "1.1.1.1:51234"), ("10.0.0.1", "2.2.2.2:51234")],
+            [400, 400],
+            id="two clients, with their ports",
+        ),
+        pytest.param(
+            1,
+            [("10.0.0.1", "1.1.1.1:51234"), ("10.0.0.1", "1.1.1.1:443"), ("10.0.0.1", "1.1.1.1")],
+            [400, 429, 429],
+            id="one client, from several ports",
+        ),
+        pytest.param(
+            1,
+            [("10.0.0.1", "[2001:db8:1:2::1]:443"), ("10.0.0.1", "[2001:db8:1:3::1]:443")],
+            [400, 400],
+            id="two IPv6 clients, with their ports",
+        ),
+        pytest.param(
+            1,
+            [("10.0.0.1", "[2001:db8:1:2::1]:443"), ("10.0.0.1", "2001:db8:1:2::3")],
+            [400, 429],
+            id="one IPv6 network, however it is written",
+        ),
+        pytest.param(
             0,
             [("2001:db8:1:2::1", None), ("2001:db8:1:2:ffff::2", None)],
             [400, 429],

@@ -17,11 +17,19 @@ def client_address(request: HttpRequest) -> str | None:
     if settings.TRUSTED_PROXIES:
         forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
         if len(forwarded) >= settings.TRUSTED_PROXIES:
-            address = forwarded[-settings.TRUSTED_PROXIES].strip()
+            address = _without_port(forwarded[-settings.TRUSTED_PROXIES].strip())
     try:
         return str(ipaddress.ip_address(address))
     except ValueError:
         return None
+
+
+def _without_port(forwarded: str) -> str:
+    """An entry of X-Forwarded-For without the port that some load balancers add to it."""
+    if forwarded.startswith("["):
+        return forwarded[1:].partition("]")[0]
+    host, _, port = forwarded.partition(":")
+    return forwarded if ":" in port else host  # an IPv6 address without brackets has no port
 
 
 def client_network(request: HttpRequest) -> str:
