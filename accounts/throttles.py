@@ -38,6 +38,16 @@ class OwnPasswordThrottle(ScopedThrottle):
         return _account_identity(request._request, caller(request).email)
 
 
+class OwnProfileThrottle(ScopedThrottle):
+    """Counts changes of the caller's account together with their other writes."""
+
+    scope = "writes"
+    methods = frozenset({"PATCH"})
+
+    def identity(self, request: Request) -> str:
+        return str(caller(request).pk)
+
+
 def enforce_address_tries(request: HttpRequest) -> None:
     """What SignInThrottle does, for Django admin. Raises Throttled."""
     enforce(request, Counter.of(SignInThrottle.scope, client_network(request)))

@@ -38,6 +38,7 @@ from .serializers import (
 )
 from .throttles import (
     OwnPasswordThrottle,
+    OwnProfileThrottle,
     RefreshThrottle,
     RegisterThrottle,
     ResetThrottle,
@@ -175,7 +176,7 @@ class SessionView(StrictInputMixin):
 
 
 class MeView(StrictInputMixin):
-    throttle_classes = (OwnPasswordThrottle,)
+    throttle_classes = (OwnPasswordThrottle, OwnProfileThrottle)
     body_serializers: ClassVar = {"patch": ProfileSerializer, "delete": ConfirmationSerializer}
 
     @extend_schema(operation_id="auth_me_read", responses=UserSerializer)

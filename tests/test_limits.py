@@ -46,6 +46,7 @@ def rates(settings: Any) -> Any:
         ("writes", "PATCH", "/api/me/tasks/x", {}, 404),
         ("writes", "PATCH", "/api/me/tasks/x/complete", {}, 404),
         ("writes", "DELETE", "/api/me/tasks/x", b"", 404),
+        ("writes", "PATCH", "/api/auth/me", {"name": "Alice"}, 200),
         ("sign-in", "DELETE", "/api/auth/me", {"password": "x"}, 400),
         (
             "sign-in",
@@ -100,6 +101,18 @@ def test_writes_are_counted_for_each_person(
 
     assert alice_client.post("/api/me/tasks", {"title": "x"}).status_code == 429
     assert bob_client.post("/api/me/tasks", {"title": "x"}).status_code == 201
+
+
+def test_writes_to_tasks_and_to_the_account_are_counted_together(
+    alice_client: ApiClient, rates: Any
+) -> None:
+    rates(writes=Rate(2, 3600))
+    alice_client.post("/api/me/tasks", {"title": "x"})
+    alice_client.patch("/api/auth/me", {"name": "Alicia"})
+
+    assert alice_client.post("/api/me/tasks", {"title": "x"}).status_code == 429
+    assert alice_client.patch("/api/auth/me", {"name": "Alice"}).status_code == 429
+    assert alice_client.get("/api/auth/me").status_code == 200
 
 
 def test_limit_comes_after_403_and_before_405(
