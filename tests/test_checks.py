@@ -12,6 +12,13 @@ DIRECT = {"HOST": "ep-x.eu.aws.neon.tech", "OPTIONS": {"sslmode": "verify-full"}
 SOCKET = {"HOST": "/run/postgresql", "OPTIONS": {}}
 
 
+@pytest.fixture(autouse=True)
+def wise_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "EMAIL_IS_CONFIGURED", True)
+    monkeypatch.setattr(settings, "DEFAULT_FROM_EMAIL", "Todo <todo@example.com>")
+    monkeypatch.setattr(settings, "PASSWORD_RESET_URL", "https://app.example.com/{token}")
+
+
 def _ids(*databases: str) -> list[str]:
     found = [
         str(message.id)
@@ -53,12 +60,28 @@ def test_databases(
         ("ALLOWED_HOSTS", ["api.example.com"], []),
         ("SECURE_SSL", True, ["todo.W004"]),
         ("PASSWORD_RESET_URL", "", ["todo.W006"]),
+        ("EMAIL_IS_CONFIGURED", False, ["todo.W007"]),
+        ("DEFAULT_FROM_EMAIL", "Todo <todo@localhost>", ["todo.W008"]),
+        ("DEFAULT_FROM_EMAIL", "todo@localhost", ["todo.W008"]),
+        ("DEFAULT_FROM_EMAIL", "todo@localhost.example.com", []),
+        ("PASSWORD_RESET_URL", "http://app.example.com/{token}", ["todo.W009"]),
+        ("PASSWORD_RESET_URL", "http://localhost.example.com/{token}", ["todo.W009"]),
+        ("PASSWORD_RESET_URL", "http://localhost:3000/{token}", []),
+        ("PASSWORD_RESET_URL", "http://[::1]/{token}", []),
     ],
 )
 def test_web(name: str, value: Any, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, name, value)
 
     assert _ids() == ids
+
+
+def test_mail_that_is_never_sent_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "PASSWORD_RESET_URL", "")
+    monkeypatch.setattr(settings, "EMAIL_IS_CONFIGURED", False)
+    monkeypatch.setattr(settings, "DEFAULT_FROM_EMAIL", "Todo <todo@localhost>")
+
+    assert _ids() == ["todo.W006"]
 
 
 def test_trusted_proxy_ends_tls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,14 @@ def test_four_variables_are_enough() -> None:
         ("EMAIL_URL", "smtp://app:hunter2@mail.example.com:port", "valid: smtp://"),
         ("EMAIL_URL", "smtp://mail.example.com?tls=perhaps", "valid: smtp://"),
         ("EMAIL_URL", "smtp://mail.example.com?ssl=true", "valid: smtp://"),
+        ("EMAIL_URL", "console:", "valid with DEBUG off: smtp://"),
+        ("EMAIL_URL", "CONSOLE:", "valid with DEBUG off: smtp://"),
+        ("DEFAULT_FROM_EMAIL", "Todo", "valid: Todo <todo@example.com>"),
+        ("DEFAULT_FROM_EMAIL", "Todo <todo@>", "valid: Todo <todo@example.com>"),
+        ("DEFAULT_FROM_EMAIL", "Todo, Inc <todo@example.com>", "valid: Todo <"),
+        ("DEFAULT_FROM_EMAIL", "a@example.com, b@example.com", "valid: Todo <"),
+        ("DEFAULT_FROM_EMAIL", "a@example.com\nBcc: b@example.com", "valid: Todo <"),
+        ("DEFAULT_FROM_EMAIL", "Todo\n <a@example.com>", "valid: Todo <"),
         ("PASSWORD_RESET_URL", "https://app.example.com/reset", "contains {token}"),
         ("RATE_LIMIT_SIGN_IN", "10", "N/second|minute|hour|day, or off"),
         ("RATE_LIMIT_SIGN_IN_ADDRESS", "10/week", "N/second|minute|hour|day, or off"),
@@ -147,6 +155,10 @@ def test_unusable_value_is_refused(name: str, value: str, reason: str) -> None:
 
     assert found.keys() == {name}
     assert reason in found[name]
+
+
+def test_sender_is_checked_in_development_too() -> None:
+    assert faults({"DEBUG": "true", "DEFAULT_FROM_EMAIL": "Todo"}).keys() == {"DEFAULT_FROM_EMAIL"}
 
 
 def test_every_fault_is_named_at_once() -> None:
@@ -170,6 +182,9 @@ def test_every_fault_is_named_at_once() -> None:
         ("ALLOWED_HOSTS", "a.example, b.example,", None, ["a.example", "b.example"]),
         ("CORS_ALLOWED_ORIGINS", "http://a.example:81", None, ["http://a.example:81"]),
         ("CSRF_TRUSTED_ORIGINS", "https://a.example", None, ["https://a.example"]),
+        ("DEFAULT_FROM_EMAIL", "todo@a.example", None, "todo@a.example"),
+        ("DEFAULT_FROM_EMAIL", '"Tödo, Inc" <a@ü.example>', None, '"Tödo, Inc" <a@ü.example>'),
+        ("EMAIL_URL", "smtp://a.example", "EMAIL_IS_CONFIGURED", True),
     ],
 )
 def test_usable_value_is_used(name: str, value: str, setting: str | None, expected: object) -> None:
@@ -205,15 +220,23 @@ def test_rates() -> None:
     [
         ("smtp://u:p%40ss@mail.example.com", ("mail.example.com", 587, "u", "p@ss", True, False)),
         ("smtps://mail.example.com", ("mail.example.com", 465, "", "", False, True)),
-        ("smtp://localhost:25?tls=false", ("localhost", 25, "", "", False, False)),
+        ("smtp://relay.internal:25?tls=false", ("relay.internal", 25, "", "", False, False)),
+        ("", ("localhost", 25, "", "", False, False)),
     ],
-    ids=["STARTTLS", "TLS", "neither"],
+    ids=["STARTTLS", "TLS", "neither", "by default"],
 )
 def test_mail_server(url: str, expected: tuple[object, ...]) -> None:
     settings = load({**PRODUCTION, "EMAIL_URL": url})
 
     names = ("HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
     assert tuple(getattr(settings, f"EMAIL_{name}") for name in names) == expected
+
+
+def test_console_prints_mail_in_development() -> None:
+    by_default, named = load({"DEBUG": "true"}), load({"DEBUG": "true", "EMAIL_URL": "console:"})
+
+    assert by_default.EMAIL_BACKEND == named.EMAIL_BACKEND
+    assert named.EMAIL_BACKEND == "django.core.mail.backends.console.EmailBackend"
 
 
 def test_debug_needs_nothing_else() -> None:

@@ -8,11 +8,16 @@ What asks the database is left to `migrate` and `manage.py check --database defa
     todo.W004  redirects to TLS that no proxy can end
     todo.W005  a database role that lets requests wait longer than they may take
     todo.W006  nobody can reset a forgotten password
+    todo.W007  mail goes to a relay on this machine, because nobody said otherwise
+    todo.W008  mails from a sender that mail servers refuse
+    todo.W009  a link that sets a password and is opened in the clear
 
 What must not start at all is refused by settings.py.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from email.utils import parseaddr
 from typing import Any
 
 from django.conf import settings
@@ -77,6 +82,26 @@ def check_password_reset(**kwargs: Any) -> Iterator[CheckMessage]:
             "PASSWORD_RESET_URL is not set: nobody can reset a forgotten password.",
             hint="Set it to the page of your client that asks for the new one; see .env.example.",
             id="todo.W006",
+        )
+        return  # no other mail is sent
+    if not settings.EMAIL_IS_CONFIGURED:
+        yield Warning(
+            "EMAIL_URL is not set: mails go to port 25 of this machine.",
+            hint="Name the mail server: smtp://user:password@host:587. If it is this machine, say "
+            "so: smtp://localhost:25?tls=false.",
+            id="todo.W007",
+        )
+    if parseaddr(settings.DEFAULT_FROM_EMAIL)[1].endswith("@localhost"):
+        yield Warning(
+            "DEFAULT_FROM_EMAIL is an address at localhost, which other mail servers refuse.",
+            hint="Set it to an address of a domain that your mail server sends for.",
+            id="todo.W008",
+        )
+    if re.match(r"http://(?!(localhost|127\.0\.0\.1|\[::1\])[:/])", settings.PASSWORD_RESET_URL):
+        yield Warning(
+            "PASSWORD_RESET_URL is an http:// one: whoever listens can set the password.",
+            hint="Use https://.",
+            id="todo.W009",
         )
 
 

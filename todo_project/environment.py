@@ -7,18 +7,22 @@ time; `Environment.refuse_faults` raises them. No value is ever echoed that may 
 import os
 import re
 from collections.abc import Mapping
+from email.utils import getaddresses
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.validators import validate_email
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _POSTGRESQL_SCHEMES = ("postgres", "postgresql")
 _ENGINE = "django.db.backends.postgresql"
 
 
-_VALID_EMAIL_URL = "not a mail server; valid: smtp://user:password@host:587, smtps://..., console:"
+_VALID_EMAIL_URL = (
+    "not a mail server; valid: smtp://user:password@host:587, smtps://..., with DEBUG also console:"
+)
 _PERIODS_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
@@ -136,6 +140,18 @@ class Environment:
             "EMAIL_USE_SSL": is_smtps,
             "EMAIL_USE_TLS": not is_smtps and tls == "true",
         }
+
+    def sender(self, name: str, default: str) -> str:
+        """Whom mails come from: `todo@example.com` or `Todo <todo@example.com>`."""
+        text = self.text(name, default)
+        addresses = [address for _, address in getaddresses([text])]
+        try:
+            validate_email(addresses[0])
+        except (IndexError, ValidationError):
+            addresses = []
+        if len(addresses) != 1 or not text.isprintable():
+            self.refuse(name, f"{text!r} is not a sender; valid: Todo <todo@example.com>")
+        return text
 
     def secret(self, name: str, *, minimum_bytes: int, fallback: str | None) -> str:
         """A secret of at least `minimum_bytes`; required where `fallback` is None."""

@@ -238,13 +238,19 @@ PASSWORD_RESET_TIMEOUT = 3600  # seconds
 
 # --- Mail -------------------------------------------------------------------------------------
 
-# Without EMAIL_URL a production server hands its mail to a relay on the same machine.
-for _name, _value in env.email(
-    "EMAIL_URL", default="console:" if DEBUG else "smtp://localhost"
-).items():
-    globals()[_name] = _value
+# Without EMAIL_URL a production server hands its mail to a relay on the same machine, which
+# listens on port 25 and has no certificate to speak STARTTLS with.
+_mail = env.email("EMAIL_URL", default="console:" if DEBUG else "smtp://localhost:25?tls=false")
+globals().update(_mail)
+EMAIL_IS_CONFIGURED = bool(env.text("EMAIL_URL"))
+if not DEBUG and _mail.get("EMAIL_BACKEND", "").endswith("console.EmailBackend"):
+    env.refuse(
+        "EMAIL_URL",
+        "console: writes links that set passwords into the log; valid with DEBUG off: "
+        "smtp://user:password@host:587, smtps://...",
+    )
 EMAIL_TIMEOUT = 10  # seconds; a mail server that takes longer is asked again later
-DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", default="Todo <todo@localhost>")
+DEFAULT_FROM_EMAIL = env.sender("DEFAULT_FROM_EMAIL", default="Todo <todo@localhost>")
 
 # Where the client's own page asks for the new password. The link never comes from the Host header,
 # which whoever asks for the mail could choose.
