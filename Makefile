@@ -7,6 +7,7 @@ BIN := .venv/bin
 # Made anew when the files that they depend on change: what is installed already stays.
 LOCAL := .venv/installed-local
 DEV := .venv/installed-dev
+PEER := .venv-bench/installed
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NEW_SECRET := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))'
@@ -27,7 +28,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-system test-pooled fuzz check schema lock serve secret clean
+.PHONY: help run test test-system test-pooled fuzz check schema lock serve secret clean bench bench-quick
 
 help:
 	@echo 'make run      set everything up and run the development server (PORT=8000)'
@@ -40,6 +41,8 @@ help:
 	@echo 'make lock     pin the requirements anew, with hashes'
 	@echo 'make serve    migrate, and run the production server; reads the environment, not .env'
 	@echo 'make secret   print a random secret'
+	@echo 'make bench    measure the service beside a FastAPI peer; half an hour; needs wrk'
+	@echo 'make bench-quick  the same, small and in three minutes'
 	@echo 'make clean    remove .venv and caches; .env and the database in .postgres stay'
 	@echo
 	@echo 'PYTHON=python3.13 chooses the Python that .venv is made with: 3.11 to 3.13.'
@@ -85,16 +88,23 @@ lock: $(DEV)
 	$(LOCK) requirements.in --output-file requirements.txt
 	$(LOCK) requirements-local.in --output-file requirements-local.txt
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
+	$(LOCK) benchmarks/requirements.in --output-file benchmarks/requirements.txt
 
 serve: $(LOCAL)
 	@env DEBUG=false $(BIN)/python manage.py migrate --verbosity 0
 	@exec env DEBUG=false $(BIN)/python manage.py serve
 
+bench: $(LOCAL) $(PEER)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(LOCAL) $(PEER)
+	$(BIN)/python -m benchmarks --quick $(ARGS)
+
 secret:
 	@$(NEW_SECRET)
 
 clean:
-	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Made once, never overwritten; readable by its owner alone.
@@ -117,4 +127,11 @@ $(LOCAL): $(BIN)/python requirements.txt requirements-local.txt
 $(DEV): $(LOCAL) requirements-dev.txt
 	@echo 'Installing requirements-dev.txt ...'
 	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@
+
+# Of its own, so that neither the peer nor the service gets the other's versions.
+$(PEER): $(BIN)/python benchmarks/requirements.txt
+	@echo 'Installing benchmarks/requirements.txt ...'
+	@$(BIN)/python -m venv --clear .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@

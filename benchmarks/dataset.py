@@ -1,0 +1,229 @@
+"""The data that everyone is measured on: users with tasks, their sessions, and real tokens.
+
+`manage.py seed_load` makes users and tasks by COPY, once for each database. In the schema
+`benchmark` stands what it takes to bring the tasks back to that state between two loads:
+
+    benchmark.seed    one row: the scale, and the greatest id of a seeded task. It is written last,
+                      so that a seeding which was interrupted is noticed
+    benchmark.target  copies of the tasks that loads read and change, TARGETS_PER_USER of each user,
+                      numbered from 1
+    benchmark.pool    tasks made for the bare SQL to delete, numbered from 1
+"""
+
+import random
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+from uuid_utils.compat import uuid7
+
+from . import service
+
+TARGETS_PER_USER = 10
+SESSION_LIFETIME = timedelta(days=1)
+
+_TASK_COLUMNS = "id, user_id, title, description, completed_at, created_at, updated_at"
+
+_NUMBER_TARGETS = f"""
+    CREATE TABLE benchmark.target AS
+    SELECT row_number() OVER (ORDER BY position, user_id) AS number, {_TASK_COLUMNS}
+      FROM (SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY id) AS position
+              FROM tasks_task) AS task
+     WHERE (position - 1) %% greatest(1, %(tasks_per_user)s / %(targets)s) = 0
+       AND position <= %(targets)s * greatest(1, %(tasks_per_user)s / %(targets)s)
+"""  # noqa: S608  # the columns' names alone
+
+# What loads created has a later id, because ids are UUIDv7; what they changed has another time.
+_RESTORE = (
+    "DELETE FROM tasks_task WHERE id > (SELECT last_task_id FROM benchmark.seed)",
+    """
+    UPDATE tasks_task AS task
+       SET title = target.title, description = target.description,
+           completed_at = target.completed_at, updated_at = target.updated_at
+      FROM benchmark.target
+     WHERE task.id = target.id AND task.updated_at <> target.updated_at
+    """,
+    "VACUUM (ANALYZE) tasks_task, todo_project_ratecounter",
+)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much data; `heavy_tasks` are those of one more user, where it isn't 0."""
+
+    users: int
+    tasks_per_user: int
+    heavy_tasks: int = 0
+
+    @property
+    def database(self) -> str:
+        heavy = f"_{self.heavy_tasks}" if self.heavy_tasks else ""
+        return f"bench_{self.users}_{self.tasks_per_user}{heavy}"
+
+    def __str__(self) -> str:
+        heavy = f" and one with {self.heavy_tasks:,}" if self.heavy_tasks else ""
+        return f"{self.users:,} users with {self.tasks_per_user:,} tasks each{heavy}"
+
+
+@dataclass(frozen=True)
+class Account:
+    """Somebody who is signed in, and those of their tasks that loads may change."""
+
+    user_id: UUID
+    access: str
+    tasks: Sequence[tuple[UUID, bool]]  # with is_completed
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """A task that is there to be deleted; `owner` counts the accounts from 0."""
+
+    owner: int
+    task_id: UUID
+
+
+class OtherDataError(Exception):
+    """The database holds something else than the seed that was asked for."""
+
+
+class Dataset:
+    """A seeded database."""
+
+    def __init__(self, url: str, scale: Scale) -> None:
+        """Seeds the database where it is empty. Raises OtherDataError where it is neither that nor
+        seeded to this scale."""
+        self.url = url
+        self.scale = scale
+        # First, so that migrate has nothing to warn of.
+        service.manage(url, "set_role_timeouts", stdout=subprocess.DEVNULL)
+        service.manage(url, "migrate", "--verbosity", "0")
+        with self.connect() as connection:
+            found = _seed_of(connection)
+        if found is None:
+            self._seed()
+        elif found != scale:
+            raise OtherDataError(f"The database is seeded to {found}, and not to {scale}.")
+        self.restore()
+
+    @contextmanager
+    def connect(self) -> Iterator[psycopg.Connection]:
+        """A connection in autocommit mode, without the role's limit on a statement's time."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("SET statement_timeout = 0")
+            yield connection
+
+    def restore(self) -> None:
+        """Brings the tasks back to what was seeded, and the tables to a tidy state."""
+        with self.connect() as connection:
+            for statement in _RESTORE:
+                connection.execute(statement)
+
+    def sign_in(self) -> list[Account]:
+        """Gives every user one session, which replaces those of earlier runs, and its token.
+
+        Tokens are made by the service's own code; the sessions' rows go in by COPY.
+        """
+        from accounts.models import hash_token
+        from accounts.tokens import Claims, issue_pair
+
+        now = datetime.now(UTC)
+        accounts = []
+        with self.connect() as connection:
+            users = connection.execute(
+                "SELECT user_id, array_agg(id ORDER BY number),"
+                " array_agg(completed_at IS NOT NULL ORDER BY number)"
+                " FROM benchmark.target GROUP BY user_id ORDER BY min(number)"
+            ).fetchall()
+            connection.execute("TRUNCATE accounts_session")
+            with connection.cursor().copy(
+                "COPY accounts_session (id, user_id, refresh_hash, previous_refresh_hash,"
+                " created_at, rotated_at, expires_at, user_agent) FROM STDIN"
+            ) as copy:
+                for user_id, task_ids, completed in users:
+                    session_id = uuid7()
+                    pair = issue_pair(Claims(user_id, session_id, signed_in_at=now))
+                    copy.write_row(
+                        (session_id, user_id, hash_token(pair.refresh), "")
+                        + (now, now, now + SESSION_LIFETIME, "benchmark")
+                    )
+                    tasks = list(zip(task_ids, completed, strict=True))
+                    accounts.append(Account(user_id, pair.access, tasks))
+            connection.execute("VACUUM (ANALYZE) accounts_session")
+        return accounts
+
+    def add_doomed(self, accounts: Sequence[Account], count: int) -> list[Doomed]:
+        """Adds tasks to be deleted, to random accounts. What is left of them goes with restore()."""
+        now = datetime.now(UTC)
+        doomed = [Doomed(random.randrange(len(accounts)), uuid7()) for _ in range(count)]  # noqa: S311
+        with (
+            self.connect() as connection,
+            connection.cursor().copy(f"COPY tasks_task ({_TASK_COLUMNS}) FROM STDIN") as copy,
+        ):
+            for task in doomed:
+                owner = accounts[task.owner].user_id
+                copy.write_row((task.task_id, owner, "To be deleted", None, None, now, now))
+        return doomed
+
+    def count_tasks(self) -> int:
+        with self.connect() as connection:
+            row = connection.execute("SELECT count(*) FROM tasks_task").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _seed(self) -> None:
+        print(f"Seeding {self.scale} ...", flush=True)
+        _seed_users(self.url, self.scale.users, self.scale.tasks_per_user)
+        with self.connect() as connection:
+            # Before the heavy user comes: loads are of ordinary users.
+            connection.execute("CREATE SCHEMA IF NOT EXISTS benchmark")
+            connection.execute("DROP TABLE IF EXISTS benchmark.target")
+            scale = {"tasks_per_user": self.scale.tasks_per_user, "targets": TARGETS_PER_USER}
+            connection.execute(_NUMBER_TARGETS, scale)
+            connection.execute("ALTER TABLE benchmark.target ADD PRIMARY KEY (number)")
+        if self.scale.heavy_tasks:
+            _seed_users(self.url, 1, self.scale.heavy_tasks)
+        with self.connect() as connection:
+            connection.execute(
+                "CREATE TABLE benchmark.seed AS SELECT %s::int AS users, %s::int AS tasks_per_user,"
+                " %s::int AS heavy_tasks, id AS last_task_id FROM tasks_task ORDER BY id DESC LIMIT 1",
+                (self.scale.users, self.scale.tasks_per_user, self.scale.heavy_tasks),
+            )
+            connection.execute("VACUUM (ANALYZE)")
+
+
+def write_accounts(accounts: Sequence[Account], path: Path) -> None:
+    """For wrk.lua: a line for each account, with its id, its token, and `id:0` or `id:1` of tasks."""
+    with path.open("w") as file:
+        for account in accounts:
+            tasks = (f"{task_id}:{int(completed)}" for task_id, completed in account.tasks)
+            print(account.user_id, account.access, *tasks, file=file)
+
+
+def write_doomed(doomed: Sequence[Doomed], path: Path) -> None:
+    """For wrk.lua: a line for each task, with its owner's line number and its id."""
+    with path.open("w") as file:
+        for task in doomed:
+            print(task.owner + 1, task.task_id, file=file)
+
+
+def _seed_users(url: str, users: int, tasks_per_user: int) -> None:
+    numbers = ("--users", str(users), "--tasks-per-user", str(tasks_per_user))
+    service.manage(url, "seed_load", *numbers, "--force")
+
+
+def _seed_of(connection: psycopg.Connection) -> Scale | None:
+    """The scale to which the database is seeded; None where it is empty."""
+    known = connection.execute("SELECT to_regclass('benchmark.seed') IS NOT NULL").fetchone()
+    if known == (True,):
+        query = "SELECT users, tasks_per_user, heavy_tasks FROM benchmark.seed"
+        row = connection.execute(query).fetchone()
+        assert row is not None
+        return Scale(*row)
+    if connection.execute("SELECT 1 FROM accounts_user LIMIT 1").fetchone() is not None:
+        raise OtherDataError("The database holds people who are none of the benchmarks' making.")
+    return None

@@ -1,0 +1,98 @@
+"""Turns measurements into tables of Markdown."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from .compare import Measurement, Point
+
+Results = Mapping[Point, Sequence[Measurement]]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned, so that it reads well as plain text too; all columns but the first two are numbers."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * width if i < 2 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def comparison(results: Results, servers: Sequence[str]) -> str:
+    """All figures, a table for each number of connections."""
+    parts = []
+    for connections in sorted({point.connections for point in results}):
+        rows = [
+            [route, server, *_figures(results[Point(connections, route, server)])]
+            for route in _routes(results, connections)
+            for server in servers
+        ]
+        parts.append(f"### {connections:,} connection{'s' * (connections > 1)}\n")
+        parts.append(table(_COLUMNS, rows) + "\n")
+    return "\n".join(parts)
+
+
+def ratios(results: Results, ours: str, others: Sequence[str]) -> str:
+    """Ours over the others: CPU time (below 1 is better), and requests/s (above 1 is better)."""
+    rows = []
+    for connections in sorted({point.connections for point in results}):
+        for route in _routes(results, connections):
+            mine = results[Point(connections, route, ours)]
+            row = [f"{connections:,}", route]
+            for other in others:
+                theirs = results[Point(connections, route, other)]
+                for figure in (_cpu_us, _rate):
+                    row.append(f"{_median(mine, figure) / _median(theirs, figure):.2f}")
+            rows.append(row)
+    header = ["connections", "route"]
+    for other in others:
+        header += [f"CPU, {ours} / {other}", f"requests/s, {ours} / {other}"]
+    return table(header, rows) + "\n"
+
+
+_COLUMNS = (
+    "route",
+    "server",
+    "CPU µs/request",
+    "PostgreSQL's",
+    "requests/s",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "peak PSS MiB",
+)
+
+
+def _figures(measurements: Sequence[Measurement]) -> list[str]:
+    postgres_cpu = [m.postgres_cpu_us for m in measurements if m.postgres_cpu_us is not None]
+    return [
+        f"{_median(measurements, _cpu_us):,.0f}",
+        f"{statistics.median(postgres_cpu):,.0f}" if postgres_cpu else "unknown",
+        f"{_median(measurements, _rate):,.0f}",
+        f"{_median(measurements, lambda m: m.p50_ms):,.1f}",
+        f"{_median(measurements, lambda m: m.p95_ms):,.1f}",
+        f"{_median(measurements, lambda m: m.p99_ms):,.1f}",
+        f"{_median(measurements, lambda m: m.peak_pss_mib):,.0f}",
+    ]
+
+
+def _routes(results: Results, connections: int) -> list[str]:
+    """In the order in which they were measured."""
+    return list(dict.fromkeys(point.route for point in results if point.connections == connections))
+
+
+def _median(measurements: Sequence[Measurement], figure: Callable[[Measurement], float]) -> float:
+    return statistics.median(map(figure, measurements))
+
+
+def _cpu_us(measurement: Measurement) -> float:
+    return measurement.cpu_us
+
+
+def _rate(measurement: Measurement) -> float:
+    return measurement.rate
