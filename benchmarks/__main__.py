@@ -1,58 +1,88 @@
 """`make bench`, `make bench-quick`: this project, a FastAPI peer, a floor and the bare SQL."""
 
 from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
 
-from . import command, report
+from . import command, cores, report
+from .bare_sql import BareMeasurement, BareSql
 from .compare import ROUTES, Comparison, Measurement, Point
 from .conformance import require_equal_answers
 from .dataset import Scale
-from .servers import all_running, floor, ours, peer
+from .environment import describe
+from .servers import all_running, floor, ours, peer, require_peer
 from .wrk import require_wrk
 
 SCALE = Scale(users=10_000, tasks_per_user=100)
 QUICK_SCALE = Scale(users=1_000, tasks_per_user=100)
 CONNECTIONS = (1, 32, 100, 1000)
+PLAN = [(connections, route) for connections in CONNECTIONS for route in ROUTES]
 # Enough for what is looked at daily: every route at one level, and one more level of one route.
 QUICK_PLAN = [*((32, route) for route in ROUTES), (100, "list")]
+REPORT = Path(__file__).with_name("RESULTS.md")
 
 
 def main() -> None:
     parser = command.parser(__doc__)
-    parser.add_argument("--quick", action="store_true", help="less data, fewer loads, no report")
+    parser.add_argument("--quick", action="store_true", help="less data, fewer and shorter loads")
     parser.add_argument("--rounds", type=int, help="default: 3, with --quick 2")
-    parser.add_argument("--seconds", type=int, help="of a load (default: 4, with --quick 2)")
-    parser.add_argument(
-        "--connections", type=int, nargs="+", metavar="N", help=f"default: {CONNECTIONS}"
-    )
-    parser.add_argument("--routes", nargs="+", choices=ROUTES, default=ROUTES)
+    parser.add_argument("--seconds", type=int, help="of a load, at least (default: 4, quick 2)")
+    parser.add_argument("--connections", type=int, nargs="+", metavar="N", help="default: all")
+    parser.add_argument("--routes", nargs="+", choices=ROUTES, help="default: all")
     options = parser.parse_args()
     require_wrk()
+    require_peer()
 
-    plan = [(n, route) for n in options.connections or CONNECTIONS for route in options.routes]
-    if options.quick and not options.connections:
-        plan = [(n, route) for n, route in QUICK_PLAN if route in options.routes]
+    scale = QUICK_SCALE if options.quick else SCALE
+    plan = QUICK_PLAN if options.quick else PLAN
+    if options.connections:
+        plan = [(connections, route) for connections in options.connections for route in ROUTES]
+    if options.routes:
+        plan = [(connections, route) for connections, route in plan if route in options.routes]
     rounds = options.rounds or (2 if options.quick else 3)
     seconds = options.seconds or (2 if options.quick else 4)
 
     programs = [ours(), peer(), floor()]
-    results: dict[Point, list[Measurement]] = defaultdict(list)
+    measured: dict[Point, list[Measurement]] = defaultdict(list)
+    measured_bare: dict[str, list[BareMeasurement]] = {route: [] for _, route in plan}
     with (
-        command.open_bench(
-            options.database_url, QUICK_SCALE if options.quick else SCALE
-        ) as bench,
+        command.open_bench(options.database_url, scale) as bench,
         all_running(programs, bench.dataset.url, bench.folder) as servers,
     ):
         accounts = bench.dataset.sign_in()
         require_equal_answers(servers, accounts[0])
         comparison = Comparison(bench, servers, accounts, seconds)
+        bare_sql = BareSql(bench, accounts, seconds)
+        obstacles = {route: bare_sql.obstacle(route) for route in measured_bare}
         comparison.warm_up()
         for number in range(1, rounds + 1):
             print(f"Round {number} of {rounds} ...", flush=True)
             for point, measurement in comparison.round(plan):
-                results[point].append(measurement)
+                measured[point].append(measurement)
+            for route, obstacle in obstacles.items():
+                if obstacle is None:
+                    measured_bare[route].append(bare_sql.measure(route))
+        with bench.dataset.connect() as connection:
+            environment = describe(connection)
+
     names = [program.name for program in programs]
-    print(report.comparison(results, names))
-    print(report.ratios(results, names[0], names[1:]))
+    text = report.document(
+        {
+            "Measured on": f"{datetime.now(UTC):%Y-%m-%d}",
+            "Data": str(scale),
+            "Loads": f"medians of {rounds} rounds of {seconds} s, or of 10 ms for each connection "
+            "where that is longer",
+            "Cores": f"server {cores.SERVER}, everything else {cores.OTHERS}",
+            **environment,
+        },
+        report.ratios(measured, names[0], names[1:]),
+        report.comparison(measured, names),
+        report.bare_sql(measured_bare, obstacles),
+    )
+    print(text)
+    if not options.quick and plan == PLAN:
+        REPORT.write_text(text)
+        print(f"Written to benchmarks/{REPORT.name}.")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command: failures become a message and status 1, and SIGTERM cleans up as Ctrl-C does."""
+    """Runs a command: failures become a message and status 1; SIGTERM cleans up as Ctrl-C does."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
     django.setup()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -5,19 +5,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from . import wrk
 from .command import Bench
-from .dataset import Account, write_accounts, write_doomed
+from .dataset import DOOMED_PER_SECOND, Account, write_accounts, write_doomed
 from .servers import Server
 
 ROUTES = ("list", "read", "create", "complete", "put", "patch", "delete")
 READ_ROUTES = frozenset({"list", "read"})
-# More than any one process deletes; a load that runs out of tasks fails.
-DOOMED_PER_SECOND = 10_000
 WARM_UP_S = 1
 WARM_UP_CONNECTIONS = 32
 MEMORY_SAMPLE_S = 0.2
+# A load is at least so much longer, or many connections wouldn't get to their second request.
+SECONDS_PER_CONNECTION = 0.01
 
 
 @dataclass(frozen=True, order=True)
@@ -63,9 +64,7 @@ class Comparison:
                 self._load(server, route, WARM_UP_CONNECTIONS, WARM_UP_S)
         self._bench.dataset.restore()
 
-    def round(
-        self, plan: Sequence[tuple[int, str]]
-    ) -> Iterator[tuple[Point, Measurement]]:
+    def round(self, plan: Sequence[tuple[int, str]]) -> Iterator[tuple[Point, Measurement]]:
         """Measures each pair of connections and route on every server, one right after the other.
 
         Who comes first changes at random, so that none always finds the caches warm.
@@ -73,7 +72,7 @@ class Comparison:
         for connections, route in plan:
             for server in random.sample(self._servers, len(self._servers)):
                 if route == "delete":
-                    self._prepare_doomed()
+                    self._prepare_doomed(connections)
                 yield (
                     Point(connections, route, server.name),
                     self._measure(server, route, connections),
@@ -87,7 +86,7 @@ class Comparison:
         postgres_before = postgres.cpu_seconds() if postgres else 0.0
         before = server.processes.cpu_seconds()
         with PeakMemory(server) as memory:
-            load = self._load(server, route, connections, self._seconds)
+            load = self._load(server, route, connections, self._duration(connections))
         cpu_s = server.processes.cpu_seconds() - before
         postgres_cpu_s = postgres.cpu_seconds() - postgres_before if postgres else None
         return Measurement(
@@ -105,10 +104,16 @@ class Comparison:
     def _load(self, server: Server, route: str, connections: int, seconds: int) -> wrk.Load:
         doomed: Path | None = self._doomed_file if route == "delete" else None
         traffic = wrk.Traffic(route, self._accounts_file, doomed)
-        return wrk.load(server.port, traffic, connections=connections, seconds=seconds)
+        try:
+            return wrk.load(server.port, traffic, connections=connections, seconds=seconds)
+        except wrk.LoadError as error:
+            raise wrk.LoadError(f"{server.name}: {error}") from None
 
-    def _prepare_doomed(self) -> None:
-        count = DOOMED_PER_SECOND * self._seconds
+    def _duration(self, connections: int) -> int:
+        return max(self._seconds, round(SECONDS_PER_CONNECTION * connections))
+
+    def _prepare_doomed(self, connections: int) -> None:
+        count = DOOMED_PER_SECOND * self._duration(connections)
         write_doomed(self._bench.dataset.add_doomed(self._accounts, count), self._doomed_file)
 
 
@@ -121,7 +126,7 @@ class PeakMemory:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> "PeakMemory":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

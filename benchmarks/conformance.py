@@ -69,7 +69,9 @@ def _answers(server: Server, account: Account) -> list[Any]:
 def _lasting(body: Any) -> Any:
     """A task's answer without what is another each time: the id, and the times but for null."""
     data = {
-        name: value if name not in ("id", "completed_at", "created_at", "updated_at") else bool(value)
+        name: value
+        if name not in ("id", "completed_at", "created_at", "updated_at")
+        else bool(value)
         for name, value in body["data"].items()
     }
     return data, sorted(body["meta"])

@@ -7,7 +7,7 @@
                       so that a seeding which was interrupted is noticed
     benchmark.target  copies of the tasks that loads read and change, TARGETS_PER_USER of each user,
                       numbered from 1
-    benchmark.pool    tasks made for the bare SQL to delete, numbered from 1
+    benchmark.pool    tasks that were added for pgbench to delete, numbered from 1
 """
 
 import random
@@ -25,6 +25,9 @@ from uuid_utils.compat import uuid7
 from . import service
 
 TARGETS_PER_USER = 10
+# Tasks to be deleted for each second of a load: more than one process deletes. A load that runs out
+# of them fails.
+DOOMED_PER_SECOND = 10_000
 SESSION_LIFETIME = timedelta(days=1)
 
 _TASK_COLUMNS = "id, user_id, title, description, completed_at, created_at, updated_at"
@@ -36,7 +39,7 @@ _NUMBER_TARGETS = f"""
               FROM tasks_task) AS task
      WHERE (position - 1) %% greatest(1, %(tasks_per_user)s / %(targets)s) = 0
        AND position <= %(targets)s * greatest(1, %(tasks_per_user)s / %(targets)s)
-"""  # noqa: S608  # the columns' names alone
+"""
 
 # What loads created has a later id, because ids are UUIDv7; what they changed has another time.
 _RESTORE = (
@@ -49,6 +52,20 @@ _RESTORE = (
      WHERE task.id = target.id AND task.updated_at <> target.updated_at
     """,
     "VACUUM (ANALYZE) tasks_task, todo_project_ratecounter",
+)
+
+
+_NUMBER_DOOMED = (
+    "DROP TABLE IF EXISTS benchmark.pool",
+    """
+    CREATE TABLE benchmark.pool AS
+    SELECT row_number() OVER () AS number, id, user_id
+      FROM tasks_task WHERE id > (SELECT last_task_id FROM benchmark.seed)
+    """,
+    "ALTER TABLE benchmark.pool ADD PRIMARY KEY (number)",
+    "DROP SEQUENCE IF EXISTS benchmark.next_in_pool",
+    "CREATE SEQUENCE benchmark.next_in_pool",
+    "VACUUM (ANALYZE) benchmark.pool, tasks_task",
 )
 
 
@@ -95,8 +112,7 @@ class Dataset:
     """A seeded database."""
 
     def __init__(self, url: str, scale: Scale) -> None:
-        """Seeds the database where it is empty. Raises OtherDataError where it is neither that nor
-        seeded to this scale."""
+        """Raises OtherDataError where the database is neither empty nor seeded to this scale."""
         self.url = url
         self.scale = scale
         # First, so that migrate has nothing to warn of.
@@ -148,8 +164,10 @@ class Dataset:
                     session_id = uuid7()
                     pair = issue_pair(Claims(user_id, session_id, signed_in_at=now))
                     copy.write_row(
-                        (session_id, user_id, hash_token(pair.refresh), "")
-                        + (now, now, now + SESSION_LIFETIME, "benchmark")
+                        (
+                            *(session_id, user_id, hash_token(pair.refresh), ""),
+                            *(now, now, now + SESSION_LIFETIME, "benchmark"),
+                        )
                     )
                     tasks = list(zip(task_ids, completed, strict=True))
                     accounts.append(Account(user_id, pair.access, tasks))
@@ -157,9 +175,9 @@ class Dataset:
         return accounts
 
     def add_doomed(self, accounts: Sequence[Account], count: int) -> list[Doomed]:
-        """Adds tasks to be deleted, to random accounts. What is left of them goes with restore()."""
+        """Gives tasks to random accounts, for loads to delete. restore() takes what is left."""
         now = datetime.now(UTC)
-        doomed = [Doomed(random.randrange(len(accounts)), uuid7()) for _ in range(count)]  # noqa: S311
+        doomed = [Doomed(random.randrange(len(accounts)), uuid7()) for _ in range(count)]
         with (
             self.connect() as connection,
             connection.cursor().copy(f"COPY tasks_task ({_TASK_COLUMNS}) FROM STDIN") as copy,
@@ -168,6 +186,12 @@ class Dataset:
                 owner = accounts[task.owner].user_id
                 copy.write_row((task.task_id, owner, "To be deleted", None, None, now, now))
         return doomed
+
+    def number_doomed(self) -> None:
+        """Lists the tasks that were added in benchmark.pool, for pgbench to delete one by one."""
+        with self.connect() as connection:
+            for statement in _NUMBER_DOOMED:
+                connection.execute(statement)
 
     def count_tasks(self) -> int:
         with self.connect() as connection:
@@ -197,7 +221,7 @@ class Dataset:
 
 
 def write_accounts(accounts: Sequence[Account], path: Path) -> None:
-    """For wrk.lua: a line for each account, with its id, its token, and `id:0` or `id:1` of tasks."""
+    """A line for each account: its id, its token, and for each of its tasks id:0 or id:1."""
     with path.open("w") as file:
         for account in accounts:
             tasks = (f"{task_id}:{int(completed)}" for task_id, completed in account.tasks)
@@ -205,7 +229,7 @@ def write_accounts(accounts: Sequence[Account], path: Path) -> None:
 
 
 def write_doomed(doomed: Sequence[Doomed], path: Path) -> None:
-    """For wrk.lua: a line for each task, with its owner's line number and its id."""
+    """A line for each task: the number of its owner's line in the accounts' file, and its id."""
     with path.open("w") as file:
         for task in doomed:
             print(task.owner + 1, task.task_id, file=file)

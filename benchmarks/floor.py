@@ -25,12 +25,13 @@ _PATH = re.compile(r"/api/([^/]+)/tasks(?:/([0-9a-f-]{36})(/complete)?)?")
 _GIVEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _TIME = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+# row_to_json() of a subquery takes PostgreSQL less than half of json_build_object()'s time.
 _JSON = f"""
-    json_build_object(
-        'id', id, 'user_id', user_id, 'title', title, 'description', description,
-        'is_completed', is_completed, 'completed_at', {_TIME.format("completed_at")},
-        'created_at', {_TIME.format("created_at")}, 'updated_at', {_TIME.format("updated_at")}
-    )::text
+    (SELECT row_to_json(answer)::text
+       FROM (SELECT id, user_id, title, description, is_completed,
+                    {_TIME.format("completed_at")} AS completed_at,
+                    {_TIME.format("created_at")} AS created_at,
+                    {_TIME.format("updated_at")} AS updated_at) AS answer)
 """
 _PAGE = "SELECT {json}, created_at::text, id::text FROM tasks_task WHERE user_id = %s {after} \
 ORDER BY created_at DESC, id DESC LIMIT %s"
@@ -67,7 +68,7 @@ _STATUS = {
 _thread = threading.local()
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The answer is this status."""
 
     def __init__(self, status: int) -> None:
@@ -80,7 +81,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     headers = [("Content-Type", "application/json"), ("X-Request-ID", request_id)]
     try:
         status, data, meta = _dispatch(environ, headers)
-    except Refused as refusal:
+    except RefusedError as refusal:
         status, data, meta = refusal.status, "", ""
     body = b""
     if data:
@@ -94,19 +95,20 @@ def _dispatch(environ: dict[str, Any], headers: list[tuple[str, str]]) -> tuple[
     """Returns the status, the JSON of `data`, and that of the further members of `meta`."""
     match = _PATH.fullmatch(environ["PATH_INFO"])
     if match is None:
-        raise Refused(404)
+        raise RefusedError(404)
     path_user, task_id, completes = match.groups()
     user_id = _caller(environ)
     if path_user not in (user_id, "me"):
-        raise Refused(403)
+        raise RefusedError(403)
     match environ["REQUEST_METHOD"], task_id, completes:
         case "GET", None, _:
             return 200, *_list(user_id, environ["QUERY_STRING"])
         case "POST", None, _:
             new_id, fields = uuid7(), _fields(environ, required=True)
             headers.append(("Location", f"/api/{user_id}/tasks/{new_id}"))
-            values = (fields["title"], fields.get("description"), fields.get("is_completed", False))
-            return 201, _one(_CREATE, (new_id, user_id, *values)), ""
+            completed = fields.get("is_completed", False)
+            values = (new_id, user_id, fields["title"], fields.get("description"), completed)
+            return 201, _one(_CREATE, values), ""
         case "GET", _, None:
             return 200, _one(_READ, (task_id, user_id)), ""
         case "PATCH", _, "/complete":
@@ -115,14 +117,14 @@ def _dispatch(environ: dict[str, Any], headers: list[tuple[str, str]]) -> tuple[
             fields = _fields(environ, required=method == "PUT")
         case "DELETE", _, None:
             if not _execute(_DELETE, (task_id, user_id)).rowcount:
-                raise Refused(404)
+                raise RefusedError(404)
             return 204, "", ""
         case _:
-            raise Refused(405)
+            raise RefusedError(405)
     absent = {"title": None, "description": None, "is_completed": None}
     describes = "description" in fields
-    values = {**absent, **fields, "describes": describes, "id": task_id, "user_id": user_id}
-    return 200, _one(_CHANGE, values), ""
+    changes = {**absent, **fields, "describes": describes, "id": task_id, "user_id": user_id}
+    return 200, _one(_CHANGE, changes), ""
 
 
 def _list(user_id: str, query_string: str) -> tuple[str, str]:
@@ -135,11 +137,12 @@ def _list(user_id: str, query_string: str) -> tuple[str, str]:
         else:
             rows = _execute(_FIRST_PAGE, (user_id, limit + 1)).fetchall()
     except ValueError:
-        raise Refused(400) from None
+        raise RefusedError(400) from None
     cursor = "null"
     if len(rows) > limit:
         rows.pop()
-        cursor = '"%s"' % urlsafe_b64encode("|".join(rows[-1][1:]).encode()).decode()
+        position = urlsafe_b64encode("|".join(rows[-1][1:]).encode()).decode()
+        cursor = f'"{position}"'
     tasks = ",".join([row[0] for row in rows])
     return f"[{tasks}]", f',"limit":{limit},"next_cursor":{cursor}'
 
@@ -151,9 +154,9 @@ def _caller(environ: dict[str, Any]) -> str:
             token, _SIGNING_KEY, algorithms=["HS256"], issuer="todo-api", audience="todo-api"
         )
     except jwt.InvalidTokenError:
-        raise Refused(401) from None
+        raise RefusedError(401) from None
     if scheme.lower() != "bearer" or claims.get("token_type") != "access":
-        raise Refused(401)
+        raise RefusedError(401)
     return str(claims["sub"])
 
 
@@ -164,22 +167,22 @@ def _fields(environ: dict[str, Any], *, required: bool = False) -> dict[str, Any
         if required or "title" in fields:
             fields["title"] = fields["title"].strip()
             if not 1 <= len(fields["title"]) <= 255:
-                raise Refused(400)
+                raise RefusedError(400)
         if len(fields.get("description") or "") > 10_000:
-            raise Refused(400)
+            raise RefusedError(400)
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise Refused(400) from None
+        raise RefusedError(400) from None
     if fields.keys() - {"title", "description", "is_completed"}:
-        raise Refused(400)
+        raise RefusedError(400)
     if not isinstance(fields.get("is_completed", True), bool):
-        raise Refused(400)
+        raise RefusedError(400)
     return dict(fields)
 
 
 def _one(statement: str, values: Any) -> str:
     row = _execute(statement, values).fetchone()
     if row is None:
-        raise Refused(404)
+        raise RefusedError(404)
     return str(row[0])
 
 

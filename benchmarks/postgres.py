@@ -65,7 +65,7 @@ class PrivatePostgres:
 
 @contextmanager
 def private_postgres() -> Iterator[PrivatePostgres]:
-    """Runs the cluster for the length of the block. Raises RuntimeError where another run has it."""
+    """Runs the cluster during the block. Raises RuntimeError where another run uses it."""
     home = _home()
     embedded._claim(home)
     with embedded._lock(home / "run.lock") as lock:
@@ -94,7 +94,7 @@ def private_postgres() -> Iterator[PrivatePostgres]:
 
 
 def pgbench() -> str | None:
-    """The program's path: the embedded package's, else the system's; None where there is neither."""
+    """The path of the embedded package's program, else of the system's; None without either."""
     try:
         packaged = embedded._package() / f"pginstall{embedded.POSTGRES_MAJOR}" / "bin" / "pgbench"
     except RuntimeError:  # the package is not made for this platform

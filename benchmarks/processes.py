@@ -25,14 +25,10 @@ class ProcessTree:
 
     def cpu_seconds(self) -> float:
         """User and system time so far, that of ended children included. Resolution: 10 ms."""
-        ticks = 0
-        for pid in self.pids():
+        while True:
+            # Parents first: where a child ends meanwhile, its time may be in neither's count yet.
             with suppress(FileNotFoundError, ProcessLookupError):
-                # proc_pid_stat(5). The name, which may hold anything, ends with the last `)`; the
-                # fields 14 to 17 are utime, stime, cutime and cstime.
-                fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-                ticks += sum(map(int, fields[11:15]))
-        return ticks / _TICKS_PER_SECOND
+                return sum(_cpu_ticks(pid) for pid in self.pids()) / _TICKS_PER_SECOND
 
     def pss_bytes(self) -> int:
         """Proportional set size: memory that n processes share counts as an n-th in each."""
@@ -41,6 +37,13 @@ class ProcessTree:
     def rss_bytes(self) -> int:
         """Resident set size; what processes share counts in each of them."""
         return sum(_memory_bytes(pid, "Rss") for pid in self.pids())
+
+
+def _cpu_ticks(pid: int) -> int:
+    # proc_pid_stat(5): after the name, which may hold anything and ends with the last `)`, come the
+    # fields 3 and on. 14 to 17 are utime, stime, cutime and cstime.
+    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15]))
 
 
 def _memory_bytes(pid: int, name: str) -> int:

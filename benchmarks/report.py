@@ -3,23 +3,26 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from .bare_sql import BareMeasurement
 from .compare import Measurement, Point
 
 Results = Mapping[Point, Sequence[Measurement]]
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned, so that it reads well as plain text too; all columns but the first two are numbers."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, labels: int = 2) -> str:
+    """Aligned, so that it reads well as plain text too; after `labels` columns come numbers."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(cells: Sequence[str]) -> str:
         padded = [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
+            cell.ljust(width) if i < labels else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         return f"| {' | '.join(padded)} |"
 
-    rule = ["-" * width if i < 2 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    rule = [
+        "-" * width if i < labels else "-" * (width - 1) + ":" for i, width in enumerate(widths)
+    ]
     return "\n".join([line(header), line(rule), *map(line, rows)])
 
 
@@ -46,14 +49,71 @@ def ratios(results: Results, ours: str, others: Sequence[str]) -> str:
             row = [f"{connections:,}", route]
             for other in others:
                 theirs = results[Point(connections, route, other)]
-                for figure in (_cpu_us, _rate):
-                    row.append(f"{_median(mine, figure) / _median(theirs, figure):.2f}")
+                row += [
+                    f"{_median(mine, figure) / _median(theirs, figure):.2f}"
+                    for figure in (_cpu_us, _rate)
+                ]
             rows.append(row)
     header = ["connections", "route"]
     for other in others:
         header += [f"CPU, {ours} / {other}", f"requests/s, {ours} / {other}"]
     return table(header, rows) + "\n"
 
+
+def bare_sql(
+    results: Mapping[str, Sequence[BareMeasurement]], obstacles: Mapping[str, str | None]
+) -> str:
+    """A row for each route; where there is an obstacle, it stands in the place of figures."""
+    rows = []
+    for route, measurements in results.items():
+        cpu = [m.postgres_cpu_us for m in measurements if m.postgres_cpu_us is not None]
+        obstacle = obstacles[route]
+        figures = (
+            [f"not measured: {obstacle}", "", ""]
+            if obstacle
+            else [
+                f"{statistics.median(m.rate for m in measurements):,.0f}",
+                f"{statistics.median(m.mean_ms for m in measurements):,.2f}",
+                f"{statistics.median(cpu):,.0f}" if cpu else "unknown",
+            ]
+        )
+        rows.append([route, *figures])
+    header = ("route", "transactions/s", "mean ms", "PostgreSQL CPU µs/transaction")
+    return table(header, rows, labels=1) + "\n"
+
+
+def document(environment: Mapping[str, str], ratios: str, comparison: str, bare_sql: str) -> str:
+    """RESULTS.md."""
+    lines = [f"- **{name}**: {value}" for name, value in environment.items()]
+    return _DOCUMENT.format(
+        environment="\n".join(lines), ratios=ratios, comparison=comparison, bare_sql=bare_sql
+    )
+
+
+_DOCUMENT = """\
+# Results
+
+Written by `make bench`; [README.md](README.md) says what is measured, and how.
+
+{environment}
+
+## Ratios
+
+CPU time of a request: below 1, ours needs less. Requests/s: above 1, ours serves more.
+
+{ratios}
+## Figures
+
+CPU time is user and system time of all processes of the server; PostgreSQL's is that of all of its
+processes. Under closed loops latency follows from requests/s: `python -m benchmarks.paced` measures
+what people would wait.
+
+{comparison}
+## Bare SQL
+
+pgbench, one prepared statement a transaction, two clients.
+
+{bare_sql}"""
 
 _COLUMNS = (
     "route",

@@ -94,8 +94,16 @@ def floor() -> Program:
     return Program("floor", command, _bare_environment)
 
 
+def require_peer() -> None:
+    """Raises RuntimeError where the peer's packages are not installed."""
+    if not PEER_PYTHON.exists():
+        raise RuntimeError("The peer is not installed: use `make bench`, which does that.")
+
+
 @contextmanager
-def running(program: Program, database_url: str, log: Path, *, pinned: bool = True) -> Iterator[Server]:
+def running(
+    program: Program, database_url: str, log: Path, *, pinned: bool = True
+) -> Iterator[Server]:
     """Runs a server for the length of the block; its output goes to the file `log`."""
     port = free_port()
     command = program.command(port)
@@ -119,9 +127,7 @@ def running(program: Program, database_url: str, log: Path, *, pinned: bool = Tr
 
 
 @contextmanager
-def all_running(
-    programs: list[Program], database_url: str, folder: Path
-) -> Iterator[list[Server]]:
+def all_running(programs: list[Program], database_url: str, folder: Path) -> Iterator[list[Server]]:
     """Runs servers beside each other; one that gets no requests costs the others nothing."""
     with ExitStack() as stack:
         yield [

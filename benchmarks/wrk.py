@@ -51,12 +51,12 @@ def require_wrk() -> None:
         raise LoadError("wrk is missing: apt-get install wrk (Debian, Ubuntu), and run this again.")
 
 
-def load(port: int, traffic: Traffic, *, connections: int, seconds: float) -> Load:
+def load(port: int, traffic: Traffic, *, connections: int, seconds: int) -> Load:
     """Raises LoadError where a request fails."""
     files = [str(path) for path in (traffic.accounts, traffic.doomed) if path]
     command = [
         *("wrk", "--threads", "1", "--connections", str(connections)),
-        *("--duration", f"{seconds:.0f}s", "--latency", "--timeout", TIMEOUT),
+        *("--duration", f"{seconds}s", "--latency", "--timeout", TIMEOUT),
         *("--script", str(SCRIPT), f"http://127.0.0.1:{port}", "--", traffic.route, *files),
     ]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)

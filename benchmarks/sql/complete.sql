@@ -1,0 +1,5 @@
+\set number random(1, :targets)
+UPDATE tasks_task
+   SET completed_at = CASE WHEN completed_at IS NULL THEN now() END, updated_at = now()
+ WHERE (id, user_id) = (SELECT id, user_id FROM benchmark.target WHERE number = :number)
+RETURNING id, user_id, title, description, is_completed, completed_at, created_at, updated_at;

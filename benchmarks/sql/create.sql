@@ -1,0 +1,5 @@
+\set number random(1, :targets)
+INSERT INTO tasks_task (id, user_id, title, description, created_at, updated_at)
+VALUES (uuidv7(), (SELECT user_id FROM benchmark.target WHERE number = :number),
+        'Write a report', 'Ask first. Only mornings.', now(), now())
+RETURNING id, user_id, title, description, is_completed, completed_at, created_at, updated_at;

@@ -1,0 +1,6 @@
+\set number random(1, :targets)
+\set title random(1, 1000000000)
+UPDATE tasks_task
+   SET title = 'Changed, number ' || :title::int, updated_at = now()
+ WHERE (id, user_id) = (SELECT id, user_id FROM benchmark.target WHERE number = :number)
+RETURNING id, user_id, title, description, is_completed, completed_at, created_at, updated_at;
