@@ -1,16 +1,19 @@
 """`make bench`, `make bench-quick`: this project, a FastAPI peer, a floor and the bare SQL."""
 
+import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from . import command, cores, report
 from .bare_sql import BareMeasurement, BareSql
-from .compare import ROUTES, Comparison, Measurement, Point
+from .compare import Comparison, Measurement, Point
 from .conformance import require_equal_answers
 from .dataset import Scale
 from .environment import describe
 from .servers import all_running, floor, ours, peer, require_peer
+from .traffic import ROUTES
 from .wrk import require_wrk
 
 SCALE = Scale(users=10_000, tasks_per_user=100)
@@ -23,36 +26,59 @@ REPORT = Path(__file__).with_name("RESULTS.md")
 
 
 def main() -> None:
+    options = _options()
+    require_wrk()
+    require_peer()
+    plan = _plan(options)
+    rounds = options.rounds or (2 if options.quick else 3)
+    seconds = options.seconds or (2 if options.quick else 4)
+    with command.open_bench(options.database_url) as bench:
+        scale = QUICK_SCALE if options.quick else SCALE
+        text = _measure(bench, scale, plan, rounds=rounds, seconds=seconds)
+    print(text)
+    if not options.quick and plan == PLAN:
+        REPORT.write_text(text)
+        print(f"Written to benchmarks/{REPORT.name}.")
+
+
+def _options() -> argparse.Namespace:
     parser = command.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="less data, fewer and shorter loads")
     parser.add_argument("--rounds", type=int, help="default: 3, with --quick 2")
     parser.add_argument("--seconds", type=int, help="of a load, at least (default: 4, quick 2)")
     parser.add_argument("--connections", type=int, nargs="+", metavar="N", help="default: all")
     parser.add_argument("--routes", nargs="+", choices=ROUTES, help="default: all")
-    options = parser.parse_args()
-    require_wrk()
-    require_peer()
+    return parser.parse_args()
 
-    scale = QUICK_SCALE if options.quick else SCALE
+
+def _plan(options: argparse.Namespace) -> list[tuple[int, str]]:
+    """Pairs of connections and route."""
     plan = QUICK_PLAN if options.quick else PLAN
     if options.connections:
         plan = [(connections, route) for connections in options.connections for route in ROUTES]
     if options.routes:
         plan = [(connections, route) for connections, route in plan if route in options.routes]
-    rounds = options.rounds or (2 if options.quick else 3)
-    seconds = options.seconds or (2 if options.quick else 4)
+    return plan
 
+
+def _measure(
+    bench: command.Bench,
+    scale: Scale,
+    plan: Sequence[tuple[int, str]],
+    *,
+    rounds: int,
+    seconds: int,
+) -> str:
+    """Returns the report."""
     programs = [ours(), peer(), floor()]
     measured: dict[Point, list[Measurement]] = defaultdict(list)
     measured_bare: dict[str, list[BareMeasurement]] = {route: [] for _, route in plan}
-    with (
-        command.open_bench(options.database_url, scale) as bench,
-        all_running(programs, bench.dataset.url, bench.folder) as servers,
-    ):
-        accounts = bench.dataset.sign_in()
+    dataset = bench.dataset(scale)
+    with all_running(programs, dataset.url, bench.folder) as servers:
+        accounts = dataset.sign_in()
         require_equal_answers(servers, accounts[0])
-        comparison = Comparison(bench, servers, accounts, seconds)
-        bare_sql = BareSql(bench, accounts, seconds)
+        comparison = Comparison(bench, dataset, servers, accounts, seconds)
+        bare_sql = BareSql(bench, dataset, accounts, seconds)
         obstacles = {route: bare_sql.obstacle(route) for route in measured_bare}
         comparison.warm_up()
         for number in range(1, rounds + 1):
@@ -62,27 +88,22 @@ def main() -> None:
             for route, obstacle in obstacles.items():
                 if obstacle is None:
                     measured_bare[route].append(bare_sql.measure(route))
-        with bench.dataset.connect() as connection:
-            environment = describe(connection)
-
-    names = [program.name for program in programs]
-    text = report.document(
-        {
+    with dataset.connect() as connection:
+        environment = {
             "Measured on": f"{datetime.now(UTC):%Y-%m-%d}",
             "Data": str(scale),
             "Loads": f"medians of {rounds} rounds of {seconds} s, or of 10 ms for each connection "
             "where that is longer",
             "Cores": f"server {cores.SERVER}, everything else {cores.OTHERS}",
-            **environment,
-        },
+            **describe(connection),
+        }
+    names = [program.name for program in programs]
+    return report.document(
+        environment,
         report.ratios(measured, names[0], names[1:]),
         report.comparison(measured, names),
         report.bare_sql(measured_bare, obstacles),
     )
-    print(text)
-    if not options.quick and plan == PLAN:
-        REPORT.write_text(text)
-        print(f"Written to benchmarks/{REPORT.name}.")
 
 
 if __name__ == "__main__":

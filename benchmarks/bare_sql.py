@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .command import Bench
-from .dataset import DOOMED_PER_SECOND, Account
+from .dataset import DOOMED_PER_SECOND, Account, Dataset
 from .postgres import pgbench
 
 SCRIPTS = Path(__file__).with_name("sql")
@@ -33,12 +33,15 @@ class BareMeasurement:
 class BareSql:
     """pgbench on the database of a benchmark."""
 
-    def __init__(self, bench: Bench, accounts: Sequence[Account], seconds: int) -> None:
-        self._bench = bench
+    def __init__(
+        self, bench: Bench, dataset: Dataset, accounts: Sequence[Account], seconds: int
+    ) -> None:
+        self._postgres = bench.postgres
+        self._dataset = dataset
         self._accounts = accounts
         self._seconds = seconds
         self._program = pgbench()
-        with bench.dataset.connect() as connection:
+        with dataset.connect() as connection:
             self._major = connection.info.server_version // 10_000
 
     def obstacle(self, route: str) -> str | None:
@@ -52,7 +55,7 @@ class BareSql:
     def measure(self, route: str) -> BareMeasurement:
         """Raises RuntimeError where a transaction fails or does nothing."""
         assert self._program is not None
-        dataset, postgres = self._bench.dataset, self._bench.postgres
+        dataset, postgres = self._dataset, self._postgres
         if route == "delete":
             dataset.add_doomed(self._accounts, DOOMED_PER_SECOND * self._seconds)
             dataset.number_doomed()
@@ -78,7 +81,7 @@ class BareSql:
             *(str(self._program), "--protocol", "prepared", "--no-vacuum"),
             *("--client", str(CLIENTS), "--time", str(self._seconds)),
             *("--define", f"targets={targets}", "--file", str(SCRIPTS / f"{route}.sql")),
-            self._bench.dataset.url,
+            self._dataset.url,
         ]
         ended = subprocess.run(command, check=False, capture_output=True, text=True)
         if ended.returncode != 0:

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import django
@@ -16,21 +15,38 @@ import django
 from . import cores
 from .conformance import DifferenceError
 from .dataset import Dataset, OtherDataError, Scale
-from .postgres import private_postgres
+from .postgres import PrivatePostgres, private_postgres
 from .processes import ProcessTree
 from .wrk import LoadError
 
 
-@dataclass(frozen=True)
+class FailedError(Exception):
+    """What was measured is not fit to be reported."""
+
+
 class Bench:
-    """What a benchmark works with; everything ends with it.
+    """Where a benchmark works; everything ends with it."""
 
-    `postgres` is None where the database is a given one, whose processes may run anywhere.
-    """
+    def __init__(self, folder: Path, postgres: PrivatePostgres | None, url: str | None) -> None:
+        self.folder = folder  # for files of this run
+        self._postgres = postgres
+        self._url = url
 
-    dataset: Dataset
-    postgres: ProcessTree | None
-    folder: Path  # for files of this run
+    @property
+    def postgres(self) -> ProcessTree | None:
+        """None where the database is a given one, whose processes may run anywhere."""
+        return self._postgres.processes() if self._postgres else None
+
+    def dataset(self, scale: Scale) -> Dataset:
+        """A database with the data of `scale`, which is seeded where it is not there yet."""
+        if self._postgres is None:
+            assert self._url is not None
+            return Dataset(self._url, scale)
+        try:
+            return Dataset(self._postgres.ensure_database(scale.database), scale)
+        except OtherDataError:  # a seeding that was interrupted
+            self._postgres.drop_database(scale.database)
+            return Dataset(self._postgres.ensure_database(scale.database), scale)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -55,24 +71,19 @@ def run(main: Callable[[], None]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     try:
         main()
-    except (DifferenceError, LoadError, OtherDataError, RuntimeError) as error:
+    except (DifferenceError, FailedError, LoadError, OtherDataError, RuntimeError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 @contextmanager
-def open_bench(database_url: str | None, scale: Scale) -> Iterator[Bench]:
-    """A database with the data of `scale`, which is seeded where it is not there yet."""
+def open_bench(database_url: str | None) -> Iterator[Bench]:
+    """Starts the benchmarks' PostgreSQL, where no other one is given."""
     cores.leave_server_core()
     with tempfile.TemporaryDirectory(prefix="todo-bench-") as folder:
         if database_url is not None:
-            yield Bench(Dataset(database_url, scale), None, Path(folder))
-            return
-        with private_postgres() as postgres:
-            try:
-                dataset = Dataset(postgres.ensure_database(scale.database), scale)
-            except OtherDataError:  # a seeding that was interrupted
-                postgres.drop_database(scale.database)
-                dataset = Dataset(postgres.ensure_database(scale.database), scale)
-            yield Bench(dataset, postgres.processes(), Path(folder))
+            yield Bench(Path(folder), None, database_url)
+        else:
+            with private_postgres() as postgres:
+                yield Bench(Path(folder), postgres, None)

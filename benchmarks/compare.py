@@ -9,11 +9,10 @@ from typing import Self
 
 from . import wrk
 from .command import Bench
-from .dataset import DOOMED_PER_SECOND, Account, write_accounts, write_doomed
+from .dataset import DOOMED_PER_SECOND, Account, Dataset, write_accounts, write_doomed
 from .servers import Server
+from .traffic import READ_ROUTES
 
-ROUTES = ("list", "read", "create", "complete", "put", "patch", "delete")
-READ_ROUTES = frozenset({"list", "read"})
 WARM_UP_S = 1
 WARM_UP_CONNECTIONS = 32
 MEMORY_SAMPLE_S = 0.2
@@ -47,9 +46,15 @@ class Comparison:
     """Servers on one database, and the people who use them."""
 
     def __init__(
-        self, bench: Bench, servers: Sequence[Server], accounts: Sequence[Account], seconds: int
+        self,
+        bench: Bench,
+        dataset: Dataset,
+        servers: Sequence[Server],
+        accounts: Sequence[Account],
+        seconds: int,
     ) -> None:
-        self._bench = bench
+        self._postgres = bench.postgres
+        self._dataset = dataset
         self._servers = servers
         self._accounts = accounts
         self._seconds = seconds
@@ -62,7 +67,7 @@ class Comparison:
         for server in self._servers:
             for route in ("list", "patch"):
                 self._load(server, route, WARM_UP_CONNECTIONS, WARM_UP_S)
-        self._bench.dataset.restore()
+        self._dataset.restore()
 
     def round(self, plan: Sequence[tuple[int, str]]) -> Iterator[tuple[Point, Measurement]]:
         """Measures each pair of connections and route on every server, one right after the other.
@@ -79,10 +84,10 @@ class Comparison:
                 )
                 server.rest()
                 if route not in READ_ROUTES:
-                    self._bench.dataset.restore()
+                    self._dataset.restore()
 
     def _measure(self, server: Server, route: str, connections: int) -> Measurement:
-        postgres = self._bench.postgres
+        postgres = self._postgres
         postgres_before = postgres.cpu_seconds() if postgres else 0.0
         before = server.processes.cpu_seconds()
         with PeakMemory(server) as memory:
@@ -114,7 +119,7 @@ class Comparison:
 
     def _prepare_doomed(self, connections: int) -> None:
         count = DOOMED_PER_SECOND * self._duration(connections)
-        write_doomed(self._bench.dataset.add_doomed(self._accounts, count), self._doomed_file)
+        write_doomed(self._dataset.add_doomed(self._accounts, count), self._doomed_file)
 
 
 class PeakMemory:

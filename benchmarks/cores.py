@@ -6,9 +6,9 @@ affinity; on a machine with a single core everybody shares it, and the figures m
 
 import os
 
-_USABLE = sorted(os.sched_getaffinity(0))
-SERVER = _USABLE[-1:]
-OTHERS = _USABLE[:-1] or _USABLE
+ALL = sorted(os.sched_getaffinity(0))
+SERVER = ALL[-1:]
+OTHERS = ALL[:-1] or ALL
 
 
 def leave_server_core() -> None:
@@ -19,8 +19,3 @@ def leave_server_core() -> None:
 def pinned(cores: list[int], command: list[str]) -> list[str]:
     """`command`, to run on `cores` alone."""
     return ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
-
-
-def use_all_cores() -> None:
-    """Lets this process, and whatever it starts from now on, run anywhere."""
-    os.sched_setaffinity(0, _USABLE)

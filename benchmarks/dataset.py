@@ -214,7 +214,8 @@ class Dataset:
         with self.connect() as connection:
             connection.execute(
                 "CREATE TABLE benchmark.seed AS SELECT %s::int AS users, %s::int AS tasks_per_user,"
-                " %s::int AS heavy_tasks, id AS last_task_id FROM tasks_task ORDER BY id DESC LIMIT 1",
+                " %s::int AS heavy_tasks, id AS last_task_id"
+                " FROM tasks_task ORDER BY id DESC LIMIT 1",
                 (self.scale.users, self.scale.tasks_per_user, self.scale.heavy_tasks),
             )
             connection.execute("VACUUM (ANALYZE)")

@@ -1,5 +1,6 @@
 """Turns measurements into tables of Markdown."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -24,6 +25,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, labels: int =
         "-" * width if i < labels else "-" * (width - 1) + ":" for i, width in enumerate(widths)
     ]
     return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The least of `values` that is not exceeded by `share` of them (nearest rank)."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def comparison(results: Results, servers: Sequence[str]) -> str:

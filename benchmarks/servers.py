@@ -102,13 +102,11 @@ def require_peer() -> None:
 
 @contextmanager
 def running(
-    program: Program, database_url: str, log: Path, *, pinned: bool = True
+    program: Program, database_url: str, log: Path, *, on: list[int] = cores.SERVER
 ) -> Iterator[Server]:
-    """Runs a server for the length of the block; its output goes to the file `log`."""
+    """Runs a server during the block, on the cores `on`; its output goes to the file `log`."""
     port = free_port()
-    command = program.command(port)
-    if pinned:
-        command = cores.pinned(cores.SERVER, command)
+    command = cores.pinned(on, program.command(port))
     with log.open("w") as output:
         process = subprocess.Popen(
             command,

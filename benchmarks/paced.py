@@ -1,0 +1,106 @@
+"""Would people wait? The contract's numbers, section 9, at the pace of people.
+
+All are connected at once, and each makes a request every two seconds, four reads to one write,
+against this project with two processes. Waiting begins when a request is due: one that had to wait
+for the answer before it, or for this generator, counts that time too (no coordinated omission).
+
+The service may use every core; PostgreSQL and this generator share one that is not the last.
+"""
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from . import command, cores
+from .client import Connection, RequestError
+from .dataset import Account, Scale
+from .report import percentile, table
+from .servers import Server, ours, running
+from .traffic import of_person
+
+SCALE = Scale(users=10_000, tasks_per_user=100)
+PEOPLE = (100, 1000)
+INTERVAL_S = 2.0
+READS_PER_WRITE = 4
+PROCESSES = 2
+WARM_UP_S = 4
+# p95 of every route, in milliseconds, with so many people.
+LIMITS_MS = {100: 200, 1000: 500}
+
+
+class Waiting:
+    """Waiting times by route, in seconds, and what failed."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.errors: list[str] = []
+
+
+async def level(server: Server, accounts: Sequence[Account], duration_s: float) -> Waiting:
+    """Everybody connects, and then makes requests for so long."""
+    waiting = Waiting()
+    connections = await asyncio.gather(*(Connection.open(server.port) for _ in accounts))
+    start = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for account, connection in zip(accounts, connections, strict=True):
+            group.create_task(_person(account, connection, start, duration_s, waiting))
+    return waiting
+
+
+async def _person(
+    account: Account, connection: Connection, start: float, duration_s: float, waiting: Waiting
+) -> None:
+    requests = of_person(account, reads_per_write=READS_PER_WRITE)
+    # People don't begin with the same step of their round.
+    request = next(requests)
+    due = start + random.random() * INTERVAL_S
+    try:
+        while due < start + duration_s:
+            await asyncio.sleep(due - time.monotonic())
+            answer = await connection.send(request)
+            waiting.seconds[request.route].append(time.monotonic() - due)
+            request = requests.send(answer)
+            due += INTERVAL_S
+    except (RequestError, OSError, EOFError) as error:
+        waiting.errors.append(f"{type(error).__name__}: {error}")
+    finally:
+        connection.close()
+
+
+def describe(waiting: Waiting) -> str:
+    rows = []
+    for route, seconds in sorted(waiting.seconds.items()):
+        shown = [percentile(seconds, share) for share in (0.5, 0.95, 0.99)] + [max(seconds)]
+        rows.append([route, f"{len(seconds):,}", *(f"{value * 1000:,.1f}" for value in shown)])
+    return table(("route", "requests", "p50 ms", "p95 ms", "p99 ms", "max ms"), rows, labels=1)
+
+
+def main() -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--people", type=int, nargs="+", default=PEOPLE, help="default: 100 1000")
+    parser.add_argument("--seconds", type=float, default=30, help="of each level (default: 30)")
+    options = parser.parse_args()
+    with command.open_bench(options.database_url) as bench:
+        dataset = bench.dataset(SCALE)
+        accounts = dataset.sign_in()
+        log = bench.folder / "ours.log"
+        with running(ours(PROCESSES), dataset.url, log, on=cores.ALL) as server:
+            asyncio.run(level(server, accounts[: min(PEOPLE)], WARM_UP_S))
+            for people in options.people:
+                waiting = asyncio.run(level(server, accounts[:people], options.seconds))
+                print(f"\n{people:,} people, {options.seconds:.0f} s\n\n{describe(waiting)}\n")
+                print(f"errors: {len(waiting.errors)}")
+                if waiting.errors:
+                    raise command.FailedError(f"Requests failed, such as\n{waiting.errors[0]}")
+                limit_ms = LIMITS_MS.get(people)
+                if limit_ms is not None:
+                    worst_ms = 1000 * max(percentile(s, 0.95) for s in waiting.seconds.values())
+                    verdict = "kept" if worst_ms < limit_ms else "NOT kept"
+                    print(f"p95 of every route below {limit_ms} ms: {verdict}")
+        dataset.restore()
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,138 @@
+"""What people ask for: streams of requests, of one route or mixed.
+
+wrk.lua sends the same for each route.
+"""
+
+import itertools
+import json
+import random
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .dataset import Account, Doomed
+
+ROUTES = ("list", "read", "create", "complete", "put", "patch", "delete")
+READ_ROUTES = frozenset({"list", "read"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """`route` is one of ROUTES, and names the request in reports."""
+
+    route: str
+    method: str
+    path: str
+    access: str
+    content: Any = None
+
+    def encoded(self) -> bytes:
+        body = b"" if self.content is None else json.dumps(self.content).encode()
+        head = (
+            f"{self.method} {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bearer {self.access}\r\n"
+        )
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        return f"{head}\r\n".encode() + body
+
+
+def of_route(
+    route: str, accounts: Sequence[Account], doomed: Sequence[Doomed] = ()
+) -> Iterator[Request]:
+    """Requests of one route, each by a random account; of `delete` as many as there are `doomed`.
+
+    Every write changes something: titles are numbered, and completion alternates.
+    """
+    if route == "delete":
+        for task in doomed:
+            owner = accounts[task.owner]
+            yield _delete(owner, str(task.task_id))
+        return
+    changed: dict[object, bool] = {}
+    for number in itertools.count():
+        account = random.choice(accounts)
+        task_id, was_completed = random.choice(account.tasks)
+        completed = changed[task_id] = not changed.get(task_id, was_completed)
+        match route:
+            case "list":
+                yield list_page(account, "limit=20")
+            case "read":
+                yield _read(account, str(task_id))
+            case "create":
+                yield _create(account, number)
+            case "complete":
+                yield _complete(account, str(task_id), completed=completed)
+            case "put":
+                yield _put(account, str(task_id), number, completed=completed)
+            case "patch":
+                yield _patch(account, str(task_id), number)
+
+
+def of_person(account: Account, *, reads_per_write: int) -> Generator[Request, bytes, None]:
+    """What one person does, without end; takes the body of each answer.
+
+    Reads are lists and reads of one task. Writes create a task, complete it, change it and delete
+    it, and begin anew, so that the person's tasks stay as many.
+    """
+    for number in itertools.count():
+        for _ in range(reads_per_write):
+            yield _any_read(account)
+        created = json.loads((yield _create(account, number)))["data"]["id"]
+        for write in (
+            _complete(account, created, completed=True),
+            _patch(account, created, number),
+            _delete(account, created),
+        ):
+            for _ in range(reads_per_write):
+                yield _any_read(account)
+            yield write
+
+
+def list_page(account: Account, query: str) -> Request:
+    return Request("list", "GET", f"{_list_path(account)}?{query}", account.access)
+
+
+def _any_read(account: Account) -> Request:
+    if random.random() < 0.5:
+        return list_page(account, "limit=20")
+    return _read(account, str(random.choice(account.tasks)[0]))
+
+
+def _read(account: Account, task_id: str) -> Request:
+    return Request("read", "GET", f"{_list_path(account)}/{task_id}", account.access)
+
+
+def _create(account: Account, number: int) -> Request:
+    content = {
+        "title": f"Write a report, number {number}",
+        "description": "Ask first. Only mornings.",
+    }
+    return Request("create", "POST", _list_path(account), account.access, content)
+
+
+def _complete(account: Account, task_id: str, *, completed: bool) -> Request:
+    path = f"{_list_path(account)}/{task_id}/complete"
+    return Request("complete", "PATCH", path, account.access, {"is_completed": completed})
+
+
+def _put(account: Account, task_id: str, number: int, *, completed: bool) -> Request:
+    content = {
+        "title": f"Replaced, number {number}",
+        "description": "Ask first. Only mornings.",
+        "is_completed": completed,
+    }
+    return Request("put", "PUT", f"{_list_path(account)}/{task_id}", account.access, content)
+
+
+def _patch(account: Account, task_id: str, number: int) -> Request:
+    content = {"title": f"Changed, number {number}"}
+    return Request("patch", "PATCH", f"{_list_path(account)}/{task_id}", account.access, content)
+
+
+def _delete(account: Account, task_id: str) -> Request:
+    return Request("delete", "DELETE", f"{_list_path(account)}/{task_id}", account.access)
+
+
+def _list_path(account: Account) -> str:
+    return f"/api/{account.user_id}/tasks"
