@@ -53,7 +53,6 @@ async def _person(
     account: Account, connection: Connection, start: float, duration_s: float, waiting: Waiting
 ) -> None:
     requests = of_person(account, reads_per_write=READS_PER_WRITE)
-    # People don't begin with the same step of their round.
     request = next(requests)
     due = start + random.random() * INTERVAL_S
     try:
@@ -89,9 +88,13 @@ def main() -> None:
         with running(ours(PROCESSES), dataset.url, log, on=cores.ALL) as server:
             asyncio.run(level(server, accounts[: min(PEOPLE)], WARM_UP_S))
             for people in options.people:
+                busy_before = time.process_time()
                 waiting = asyncio.run(level(server, accounts[:people], options.seconds))
+                busy = (time.process_time() - busy_before) / options.seconds
                 print(f"\n{people:,} people, {options.seconds:.0f} s\n\n{describe(waiting)}\n")
-                print(f"errors: {len(waiting.errors)}")
+                print(
+                    f"errors: {len(waiting.errors)}; the generator was busy {busy:.0%} of the time"
+                )
                 if waiting.errors:
                     raise command.FailedError(f"Requests failed, such as\n{waiting.errors[0]}")
                 limit_ms = LIMITS_MS.get(people)

@@ -70,33 +70,36 @@ def of_route(
 
 
 def of_person(account: Account, *, reads_per_write: int) -> Generator[Request, bytes, None]:
-    """What one person does, without end; takes the body of each answer.
+    """What one person does, at random and without end; takes the body of each answer.
 
-    Reads are lists and reads of one task. Writes create a task, complete it, change it and delete
-    it, and begin anew, so that the person's tasks stay as many.
+    Reads are lists and reads of one task, writes create, complete, change and delete tasks, each as
+    often. Only what was created here is deleted, so that the person's tasks stay about as many.
     """
+    created: list[str] = []
+    changed: dict[object, bool] = {}
     for number in itertools.count():
-        for _ in range(reads_per_write):
-            yield _any_read(account)
-        created = json.loads((yield _create(account, number)))["data"]["id"]
-        for write in (
-            _complete(account, created, completed=True),
-            _patch(account, created, number),
-            _delete(account, created),
-        ):
-            for _ in range(reads_per_write):
-                yield _any_read(account)
-            yield write
+        task_id, was_completed = random.choice(account.tasks)
+        if random.randrange(reads_per_write + 1):
+            if random.randrange(2):
+                yield list_page(account, "limit=20")
+            else:
+                yield _read(account, str(task_id))
+            continue
+        match random.choice(("create", "complete", "patch", "delete")):
+            case "complete":
+                completed = changed[task_id] = not changed.get(task_id, was_completed)
+                yield _complete(account, str(task_id), completed=completed)
+            case "patch":
+                yield _patch(account, str(task_id), number)
+            case "delete" if created:
+                yield _delete(account, created.pop())
+            case _:
+                body = yield _create(account, number)
+                created.append(json.loads(body)["data"]["id"])
 
 
 def list_page(account: Account, query: str) -> Request:
     return Request("list", "GET", f"{_list_path(account)}?{query}", account.access)
-
-
-def _any_read(account: Account) -> Request:
-    if random.random() < 0.5:
-        return list_page(account, "limit=20")
-    return _read(account, str(random.choice(account.tasks)[0]))
 
 
 def _read(account: Account, task_id: str) -> Request:
