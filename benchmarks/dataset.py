@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import psycopg
@@ -76,6 +77,10 @@ class Scale:
     users: int
     tasks_per_user: int
     heavy_tasks: int = 0
+
+    @property
+    def tasks(self) -> int:
+        return self.users * self.tasks_per_user + self.heavy_tasks
 
     @property
     def database(self) -> str:
@@ -140,39 +145,42 @@ class Dataset:
                 connection.execute(statement)
 
     def sign_in(self) -> list[Account]:
-        """Gives every user one session, which replaces those of earlier runs, and its token.
+        """Gives every ordinary user one session, which replaces those of earlier runs.
 
         Tokens are made by the service's own code; the sessions' rows go in by COPY.
         """
-        from accounts.models import hash_token
-        from accounts.tokens import Claims, issue_pair
-
-        now = datetime.now(UTC)
-        accounts = []
         with self.connect() as connection:
+            connection.execute("TRUNCATE accounts_session")
             users = connection.execute(
                 "SELECT user_id, array_agg(id ORDER BY number),"
                 " array_agg(completed_at IS NOT NULL ORDER BY number)"
                 " FROM benchmark.target GROUP BY user_id ORDER BY min(number)"
             ).fetchall()
-            connection.execute("TRUNCATE accounts_session")
-            with connection.cursor().copy(
-                "COPY accounts_session (id, user_id, refresh_hash, previous_refresh_hash,"
-                " created_at, rotated_at, expires_at, user_agent) FROM STDIN"
-            ) as copy:
-                for user_id, task_ids, completed in users:
-                    session_id = uuid7()
-                    pair = issue_pair(Claims(user_id, session_id, signed_in_at=now))
-                    copy.write_row(
-                        (
-                            *(session_id, user_id, hash_token(pair.refresh), ""),
-                            *(now, now, now + SESSION_LIFETIME, "benchmark"),
-                        )
-                    )
-                    tasks = list(zip(task_ids, completed, strict=True))
-                    accounts.append(Account(user_id, pair.access, tasks))
+            accounts = _sign_in(
+                connection,
+                [(user_id, list(zip(*tasks, strict=True))) for user_id, *tasks in users],
+            )
             connection.execute("VACUUM (ANALYZE) accounts_session")
         return accounts
+
+    def sign_in_heavy(self) -> Account:
+        """Gives the heavy user a session more; the account names none of their tasks."""
+        with self.connect() as connection:
+            newest = "SELECT id FROM accounts_user ORDER BY email DESC LIMIT 1"
+            row = connection.execute(newest).fetchone()
+            assert row is not None
+            return _sign_in(connection, [(row[0], [])])[0]
+
+    def time_at(self, account: Account, column: str, share: float) -> datetime:
+        """The time in `column` before which this share of the account's tasks lies."""
+        with self.connect() as connection:
+            row = connection.execute(
+                f"SELECT percentile_disc(%s) WITHIN GROUP (ORDER BY {column})"
+                " FROM tasks_task WHERE user_id = %s",
+                (share, account.user_id),
+            ).fetchone()
+        assert row is not None
+        return cast("datetime", row[0])
 
     def add_doomed(self, accounts: Sequence[Account], count: int) -> list[Doomed]:
         """Gives tasks to random accounts, for loads to delete. restore() takes what is left."""
@@ -234,6 +242,31 @@ def write_doomed(doomed: Sequence[Doomed], path: Path) -> None:
     with path.open("w") as file:
         for task in doomed:
             print(task.owner + 1, task.task_id, file=file)
+
+
+def _sign_in(
+    connection: psycopg.Connection, users: Sequence[tuple[UUID, Sequence[tuple[UUID, bool]]]]
+) -> list[Account]:
+    """Adds a session for each user, who come with their tasks; returns the signed-in accounts."""
+    from accounts.models import hash_token
+    from accounts.tokens import Claims, issue_pair
+
+    now = datetime.now(UTC)
+    expires_at = now + SESSION_LIFETIME
+    accounts = []
+    with connection.cursor().copy(
+        "COPY accounts_session (id, user_id, refresh_hash, previous_refresh_hash,"
+        " created_at, rotated_at, expires_at, user_agent) FROM STDIN"
+    ) as copy:
+        for user_id, tasks in users:
+            session_id = uuid7()
+            pair = issue_pair(Claims(user_id, session_id, signed_in_at=now))
+            refresh_hash = hash_token(pair.refresh)
+            copy.write_row(
+                (session_id, user_id, refresh_hash, "", now, now, expires_at, "benchmark")
+            )
+            accounts.append(Account(user_id, pair.access, tasks))
+    return accounts
 
 
 def _seed_users(url: str, users: int, tasks_per_user: int) -> None:
