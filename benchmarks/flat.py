@@ -6,7 +6,7 @@ connection. `waited` is how long the server waited for PostgreSQL, by a proxy be
 adds a tenth of a millisecond of its own; CPU times are microseconds for each request.
 
     --long   instead: every route in a database with 1,000,000 tasks and in one with 10,000,000. The
-             first time it seeds both, which takes a quarter of an hour and 6 GB of disk
+             first time it seeds both, which takes some ten minutes and 6 GB of disk
 """
 
 import argparse
