@@ -78,7 +78,8 @@ def _measure(
         accounts = dataset.sign_in()
         require_equal_answers(servers, accounts[0])
         comparison = Comparison(bench, dataset, servers, accounts, seconds)
-        bare_sql = BareSql(bench, dataset, accounts, seconds)
+        # It varies less than the servers do.
+        bare_sql = BareSql(bench, dataset, accounts, max(1, seconds // 2))
         obstacles = {route: bare_sql.obstacle(route) for route in measured_bare}
         comparison.warm_up()
         for number in range(1, rounds + 1):
