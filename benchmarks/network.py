@@ -29,7 +29,7 @@ SETTLE_S = 0.02
 
 
 @dataclass(frozen=True)
-class Path:
+class Chain:
     """A server, and the proxy behind it."""
 
     server: Server
@@ -44,23 +44,23 @@ class Series:
     p50_ms: float
 
 
-async def measure(path: Path, requests: Sequence[Request]) -> Series:
+async def measure(chain: Chain, requests: Sequence[Request]) -> Series:
     """Sends the requests one after another."""
-    connection = await Connection.open(path.server.port)
+    connection = await Connection.open(chain.server.port)
     round_trips, seconds = [], []
     for request in requests:
-        before = path.proxy.round_trips
+        before = chain.proxy.round_trips
         start = time.perf_counter()
         await connection.send(request)
         seconds.append(time.perf_counter() - start)
         await asyncio.sleep(SETTLE_S)
-        round_trips.append(path.proxy.round_trips - before)
+        round_trips.append(chain.proxy.round_trips - before)
     connection.close()
     return Series(statistics.median(round_trips), statistics.median(seconds) * 1000)
 
 
-async def warm_up(path: Path, account: Account) -> None:
-    connections = [await Connection.open(path.server.port) for _ in range(WARM_UP_CONNECTIONS)]
+async def warm_up(chain: Chain, account: Account) -> None:
+    connections = [await Connection.open(chain.server.port) for _ in range(WARM_UP_CONNECTIONS)]
     for _ in range(3):
         await asyncio.gather(*(c.send(list_page(account, "limit=20")) for c in connections))
     for connection in connections:
@@ -68,18 +68,18 @@ async def warm_up(path: Path, account: Account) -> None:
 
 
 def measure_route(
-    path: Path, dataset: Dataset, accounts: Sequence[Account], route: str, count: int
+    chain: Chain, dataset: Dataset, accounts: Sequence[Account], route: str, count: int
 ) -> list[Series]:
     """A series for each delay."""
     found = []
     for delay_ms in DELAYS_MS:
-        path.proxy.delay_s = delay_ms / 1000
+        chain.proxy.delay_s = delay_ms / 1000
         doomed = dataset.add_doomed(accounts, count) if route == "delete" else ()
         requests = list(islice(of_route(route, accounts, doomed), count))
-        found.append(asyncio.run(measure(path, requests)))
+        found.append(asyncio.run(measure(chain, requests)))
         if route not in READ_ROUTES:
             dataset.restore()
-    path.proxy.delay_s = 0
+    chain.proxy.delay_s = 0
     return found
 
 
@@ -91,19 +91,19 @@ def main() -> None:
     with command.open_bench(options.database_url) as bench, ExitStack() as stack:
         dataset = bench.dataset(SCALE)
         accounts = dataset.sign_in()
-        paths = []
+        chains = []
         for program in (ours(), peer(), floor()):
             proxy, url = stack.enter_context(delaying_proxy(dataset.url))
             log = bench.folder / f"{program.name}.log"
-            paths.append(Path(stack.enter_context(running(program, url, log)), proxy))
-            asyncio.run(warm_up(paths[-1], accounts[0]))
+            chains.append(Chain(stack.enter_context(running(program, url, log)), proxy))
+            asyncio.run(warm_up(chains[-1], accounts[0]))
         rows = []
         for route in ROUTES:
-            for path in paths:
-                series = measure_route(path, dataset, accounts, route, options.requests)
+            for chain in chains:
+                series = measure_route(chain, dataset, accounts, route, options.requests)
                 # With a delay the count is exact.
                 figures = [f"{series[-1].round_trips:g}", *(f"{s.p50_ms:.1f}" for s in series)]
-                rows.append([route, path.server.name, *figures])
+                rows.append([route, chain.server.name, *figures])
     header = ["route", "server", "round trips", *(f"p50 ms, +{ms} ms" for ms in DELAYS_MS)]
     print(f"\n{table(header, rows)}\n")
 

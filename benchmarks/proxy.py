@@ -4,7 +4,7 @@ A round trip begins when a client sends after it has got an answer to what it se
 it sends until the next answer comes belongs to the same one. So a pipeline of several statements is
 one. Counts are exact with a delay; without one an answer may overtake the rest of a pipeline.
 
-Threads, and not an event loop, because a sleep of 1 ms is exact in a thread to a tenth, while an
+Threads, and not an event loop, because a sleep of 1 ms is exact to a tenth in a thread, while an
 event loop waits in whole milliseconds.
 """
 
@@ -24,8 +24,7 @@ _Late = queue.SimpleQueue[tuple[float, bytes]]  # when to pass it on, and what; 
 class DelayingProxy:
     """Counts and times all of its connections together; read it while nothing is under way."""
 
-    def __init__(self, upstream: tuple[str, int], port: int) -> None:
-        self.port = port
+    def __init__(self, upstream: tuple[str, int]) -> None:
         self.delay_s = 0.0  # added to each round trip; may be changed at any time
         self.round_trips = 0
         self.waited_s = 0.0  # by clients, from the begin of a round trip to the end of its answer
@@ -99,7 +98,7 @@ def delaying_proxy(database_url: str) -> Iterator[tuple[DelayingProxy, str]]:
     assert parts.hostname is not None, "PostgreSQL by TCP alone"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        proxy = DelayingProxy((parts.hostname, parts.port or POSTGRES_PORT), port)
+        proxy = DelayingProxy((parts.hostname, parts.port or POSTGRES_PORT))
         threading.Thread(target=proxy.accept, args=(listener,), daemon=True).start()
         user, at, _ = parts.netloc.rpartition("@")
         yield proxy, urlunsplit((parts.scheme, f"{user}{at}127.0.0.1:{port}", *parts[2:]))

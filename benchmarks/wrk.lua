@@ -128,10 +128,9 @@ function done(summary, latency)
   end
   local errors = summary.errors
   print(string.format(
-    '{"requests":%d,"seconds":%f,"failures":%d,"p50_ms":%f,"p95_ms":%f,"p99_ms":%f,"max_ms":%f}',
+    '{"requests":%d,"seconds":%f,"failures":%d,"p50_ms":%f,"p95_ms":%f,"p99_ms":%f}',
     summary.requests, summary.duration / 1e6,
     failed + errors.connect + errors.read + errors.write + errors.timeout,
-    latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, latency:percentile(99) / 1e3,
-    latency.max / 1e3
+    latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, latency:percentile(99) / 1e3
   ))
 end

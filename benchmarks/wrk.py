@@ -28,7 +28,6 @@ class Load:
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    max_ms: float
 
     @property
     def rate(self) -> float:
