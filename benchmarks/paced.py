@@ -11,19 +11,21 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from uuid import UUID
 
 from . import command, cores
 from .client import Connection, RequestError
-from .dataset import Account, Scale
+from .dataset import Account, Dataset, Scale
 from .report import percentile, table
 from .servers import Server, ours, running
-from .traffic import of_person
+from .traffic import Request, of_person
 
 SCALE = Scale(users=10_000, tasks_per_user=100)
 PEOPLE = (100, 1000)
 INTERVAL_S = 2.0
 READS_PER_WRITE = 4
+DELETABLE_PER_PERSON = 3
 PROCESSES = 2
 WARM_UP_S = 4
 # p95 of every route, in milliseconds, with so many people.
@@ -38,21 +40,37 @@ class Waiting:
         self.errors: list[str] = []
 
 
-async def level(server: Server, accounts: Sequence[Account], duration_s: float) -> Waiting:
+def crowd(dataset: Dataset, accounts: Sequence[Account]) -> list[Generator[Request, bytes, None]]:
+    """What each of these people does; everybody finds some tasks to delete."""
+    deletable: dict[int, list[UUID]] = defaultdict(list)
+    for task in dataset.add_doomed(accounts, DELETABLE_PER_PERSON * len(accounts)):
+        deletable[task.owner].append(task.task_id)
+    return [
+        of_person(account, reads_per_write=READS_PER_WRITE, deletable=deletable[number])
+        for number, account in enumerate(accounts)
+    ]
+
+
+async def level(
+    server: Server, people: Sequence[Generator[Request, bytes, None]], duration_s: float
+) -> Waiting:
     """Everybody connects, and then makes requests for so long."""
     waiting = Waiting()
-    connections = await asyncio.gather(*(Connection.open(server.port) for _ in accounts))
+    connections = await asyncio.gather(*(Connection.open(server.port) for _ in people))
     start = time.monotonic()
     async with asyncio.TaskGroup() as group:
-        for account, connection in zip(accounts, connections, strict=True):
-            group.create_task(_person(account, connection, start, duration_s, waiting))
+        for requests, connection in zip(people, connections, strict=True):
+            group.create_task(_person(requests, connection, start, duration_s, waiting))
     return waiting
 
 
 async def _person(
-    account: Account, connection: Connection, start: float, duration_s: float, waiting: Waiting
+    requests: Generator[Request, bytes, None],
+    connection: Connection,
+    start: float,
+    duration_s: float,
+    waiting: Waiting,
 ) -> None:
-    requests = of_person(account, reads_per_write=READS_PER_WRITE)
     request = next(requests)
     due = start + random.random() * INTERVAL_S
     try:
@@ -86,10 +104,11 @@ def main() -> None:
         accounts = dataset.sign_in()
         log = bench.folder / "ours.log"
         with running(ours(PROCESSES), dataset.url, log, on=cores.ALL) as server:
-            asyncio.run(level(server, accounts[: min(PEOPLE)], WARM_UP_S))
+            asyncio.run(level(server, crowd(dataset, accounts[: min(PEOPLE)]), WARM_UP_S))
             for people in options.people:
+                requests = crowd(dataset, accounts[:people])
                 busy_before = time.process_time()
-                waiting = asyncio.run(level(server, accounts[:people], options.seconds))
+                waiting = asyncio.run(level(server, requests, options.seconds))
                 busy = (time.process_time() - busy_before) / options.seconds
                 print(f"\n{people:,} people, {options.seconds:.0f} s\n\n{describe(waiting)}\n")
                 print(

@@ -6,9 +6,10 @@ wrk.lua sends the same for each route.
 import itertools
 import json
 import random
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from .dataset import Account, Doomed
 
@@ -69,13 +70,16 @@ def of_route(
                 yield _patch(account, str(task_id), number)
 
 
-def of_person(account: Account, *, reads_per_write: int) -> Generator[Request, bytes, None]:
+def of_person(
+    account: Account, *, reads_per_write: int, deletable: Iterable[UUID] = ()
+) -> Generator[Request, bytes, None]:
     """What one person does, at random and without end; takes the body of each answer.
 
     Reads are lists and reads of one task, writes create, complete, change and delete tasks, each as
-    often. Only what was created here is deleted, so that the person's tasks stay about as many.
+    often. What is deleted was created here or is one of `deletable`; a person who has neither
+    creates a task instead.
     """
-    created: list[str] = []
+    left_to_delete = [str(task_id) for task_id in deletable]
     changed: dict[object, bool] = {}
     for number in itertools.count():
         task_id, was_completed = random.choice(account.tasks)
@@ -91,11 +95,11 @@ def of_person(account: Account, *, reads_per_write: int) -> Generator[Request, b
                 yield _complete(account, str(task_id), completed=completed)
             case "patch":
                 yield _patch(account, str(task_id), number)
-            case "delete" if created:
-                yield _delete(account, created.pop())
+            case "delete" if left_to_delete:
+                yield _delete(account, left_to_delete.pop())
             case _:
                 body = yield _create(account, number)
-                created.append(json.loads(body)["data"]["id"])
+                left_to_delete.append(json.loads(body)["data"]["id"])
 
 
 def list_page(account: Account, query: str) -> Request:
