@@ -18,7 +18,7 @@ from .postgres import free_port
 from .processes import ProcessTree
 
 PEER_PYTHON = service.PROJECT / ".venv-bench" / "bin" / "python"
-THREADS = 2  # of the service, its default, and of the floor; the peer's event loop has one
+THREADS = 4  # of the service, its default, and of the floor; the peer's event loop has one
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40
 # Work that a load left behind: a server is at rest when it used no more than a tick in this time.
@@ -55,13 +55,13 @@ class Server:
             before = now
 
 
-def ours(processes: int = 1) -> Program:
+def ours(processes: int = 1, threads: int = THREADS) -> Program:
     """This project as in production, everything on."""
 
     def command(port: int) -> list[str]:
         return [
             *(sys.executable, "manage.py", "serve", "--host", "127.0.0.1", "--port", str(port)),
-            *("--processes", str(processes), "--threads", str(THREADS), "--drain-seconds", "0"),
+            *("--processes", str(processes), "--threads", str(threads), "--drain-seconds", "0"),
         ]
 
     return Program("ours", command, service.environment)

@@ -32,9 +32,10 @@ logger = logging.getLogger(__name__)
 
 HOST_DEFAULT = "0.0.0.0"  # noqa: S104  # every interface: in a container there is no other way in
 PROCESSES_MAX_DEFAULT = 4
-# More threads of one process wait for Python's lock more than they work: 2 processes with 2 threads
-# served more than 2 with 4.
-THREADS_DEFAULT = 2
+# While one waits for the database the others work. A task's request is one statement, so that
+# little is waited for where the database is near; from a millisecond on more than 2 are of use,
+# and they do no harm before. See docs/performance.md.
+THREADS_DEFAULT = 4
 # Threads that never work: they refuse what would wait in vain. See gate.py.
 SPARE_THREADS = 1
 # How long a load balancer may take to notice /readyz.

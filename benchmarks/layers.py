@@ -1,0 +1,152 @@
+"""Where the microseconds of a request go: CPU time in process, by layer.
+
+No HTTP server and no load: the WSGI application is called in a loop, by one thread. Figures are
+the least of many short turns, taken in turn, because whatever else the machine does can only add.
+The child process has the service's production settings; this one has those of the harness.
+"""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import command, service
+from .dataset import Dataset, Scale
+from .report import table
+
+SCALE = Scale(users=1_000, tasks_per_user=100)
+TURNS = 40
+CALLS = 50  # of a turn
+PEOPLE = 100
+
+
+def main() -> None:
+    options = command.parser(__doc__).parse_args()
+    with command.open_bench(options.database_url) as bench:
+        dataset = bench.dataset(SCALE)
+        found = _measure(dataset, bench.folder / "people.json")
+        dataset.restore()
+    rows = [[name, f"{cpu_us:,.0f}"] for name, cpu_us in found.items()]
+    print(f"\n{table(('what runs', 'CPU µs'), rows)}\n")
+
+
+def _measure(dataset: Dataset, file: Path) -> dict[str, float]:
+    """Runs child() with the service's settings."""
+    people = [
+        (str(account.user_id), account.access, [str(task_id) for task_id, _ in account.tasks])
+        for account in dataset.sign_in()[:PEOPLE]
+    ]
+    file.write_text(json.dumps(people))
+    code = f"from benchmarks.layers import child; child({str(file)!r})"
+    output = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=service.PROJECT,
+        env=service.environment(dataset.url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # the access log
+        check=True,
+    ).stdout
+    found: dict[str, float] = json.loads(output)
+    return found
+
+
+def child(file: str) -> None:
+    """Prints CPU microseconds by layer as JSON."""
+    from todo_project.wsgi import application  # sets Django up
+
+    people = json.loads(Path(file).read_text())
+    works = {
+        "list, whole request": _requests(application, people, "GET", "", "limit=20"),
+        "read, whole request": _requests(application, people, "GET", "/{}", ""),
+        "PATCH, whole request": _requests(application, people, "PATCH", "/{}", ""),
+        "/livez: Django, middleware and access log": lambda: _call(application, "/livez"),
+        **_parts(people),
+    }
+    least = dict.fromkeys(works, float("inf"))
+    for _ in range(TURNS):
+        for name, work in works.items():
+            started = time.process_time()
+            for _ in range(CALLS):
+                work()
+            least[name] = min(least[name], (time.process_time() - started) / CALLS * 1e6)
+    json.dump(least, sys.stdout)
+
+
+def _requests(
+    application: Any, people: Any, method: str, path: str, query: str
+) -> Callable[[], None]:
+    """A request of each person in turn."""
+    turn = 0
+
+    def request() -> None:
+        nonlocal turn
+        turn += 1
+        user_id, access, tasks = people[turn % len(people)]
+        task_path = f"/api/{user_id}/tasks" + path.format(tasks[turn % len(tasks)])
+        more: dict[str, Any] = {"HTTP_AUTHORIZATION": f"Bearer {access}", "QUERY_STRING": query}
+        if method == "PATCH":
+            body = json.dumps({"title": f"Number {turn}"}).encode()
+            more |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))}
+            more["wsgi.input"] = io.BytesIO(body)
+        _call(application, task_path, REQUEST_METHOD=method, **more)
+
+    return request
+
+
+def _call(application: Any, path: str, **more: Any) -> None:
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SCRIPT_NAME": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "127.0.0.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.url_scheme": "http",
+        **more,
+    }
+    statuses: list[str] = []
+    application(environ, lambda status, headers: statuses.append(status))
+    assert statuses[0].startswith("200"), statuses
+
+
+def _parts(people: Any) -> dict[str, Callable[[], object]]:
+    """The largest parts by themselves: warmer than in a request, and so somewhat cheaper."""
+    from accounts import tokens
+    from accounts.authentication import Bearer
+    from tasks import queries
+    from tasks.filters import ORDERINGS, TaskListQuery
+    from tasks.serializers import TaskSerializer
+    from todo_project.api import views
+    from todo_project.api.pagination import CursorCodec
+
+    user_id, access, tasks = people[0]
+    claims = tokens.read_access(access.encode())
+    bearer = Bearer(claims.user_id, claims.session_id)
+    query = views._validated_query(TaskListQuery, "limit=20")
+    ordering = ORDERINGS["-created_at"]
+    cursors = CursorCodec(ordering, {"owner": user_id})
+    row = {"created_at": "2026-01-01T00:00:00.000000Z", "id": user_id}
+    return {
+        "the statement of a list": lambda: queries.fetch_page(bearer, query, ordering, None),
+        "the statement of a read": lambda: queries.fetch(bearer, tasks[0]),
+        "a token verified for the first time": lambda: tokens._verified_access.__wrapped__(
+            access.encode()
+        ),
+        "a body of one field validated": lambda: views._validated(
+            TaskSerializer, {"title": "x"}, is_partial=True
+        ),
+        "a cursor made": lambda: cursors.encode(row),
+    }
+
+
+if __name__ == "__main__":
+    command.run(main)
