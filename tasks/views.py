@@ -21,7 +21,7 @@ from todo_project.api.envelope import Page
 from todo_project.api.errors import TokenInvalid
 from todo_project.api.limits import Counter, admit
 from todo_project.api.pagination import CursorCodec, Position, next_link
-from todo_project.api.views import StrictInputMixin, is_canonical_uuid, parse_query_string
+from todo_project.api.views import StrictInputMixin, is_canonical_uuid
 
 from . import queries
 from .filters import ORDERINGS, TaskListQuery, page_binding
@@ -71,9 +71,8 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         headers = {}
         if len(page.rows) > limit:
             next_cursor = cursors.encode(orjson.loads(page.rows[limit - 1]))
-            parameters = parse_query_string(request.META["QUERY_STRING"])
             meta["next_cursor"] = next_cursor
-            headers["Link"] = next_link(self._list_path, parameters, next_cursor)
+            headers["Link"] = next_link(self._list_path, self.parameters, next_cursor)
         if page.total is not None:
             meta["total"] = page.total
         return Page([orjson.Fragment(row) for row in page.rows[:limit]], meta=meta, headers=headers)
