@@ -87,7 +87,7 @@ class RequestMiddleware:
         if request.path_info in _LIVENESS_PATHS:
             return self.get_response(request)
         if has_waited_too_long(request) or not self._gate.enter():
-            return error_response(request, ServiceUnavailable())
+            return _refusal(request)
         status = 503
         try:
             response = self.get_response(request)
@@ -119,6 +119,14 @@ class RequestMiddleware:
                 "user_id": _user_id(request),
             },
         )
+
+
+def _refusal(request: HttpRequest) -> HttpResponse:
+    """503 from the thread that never works, which reads no body either: that may take for ever."""
+    response = error_response(request, ServiceUnavailable())
+    if request.META.get("CONTENT_LENGTH", "") not in ("", "0"):
+        response["Connection"] = "close"  # as _read_rest_of_body says, which it can't do here
+    return response
 
 
 def _read_rest_of_body(request: HttpRequest) -> None:

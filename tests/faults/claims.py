@@ -2,7 +2,8 @@
 
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 from uuid import uuid4
 
@@ -11,6 +12,9 @@ from .service import PROCESSES, SLACK_S, THREADS, TIME_LIMIT_S, Account, Answer,
 
 TASKS = "/api/me/tasks"
 RECOVERY_S = 3.0
+# What a liveness probe may be told to wait: a turn's time limit, and a little.
+LIVEZ_S = 3.0
+LIVEZ_SOUND_S = 1.0
 # So many at once that every thread of the service gets some.
 MANY = 4 * PROCESSES * THREADS
 
@@ -59,6 +63,33 @@ def assert_alive(service: Service) -> None:
         answer = caller.call("GET", "/livez")
     assert answer.status == 200
     assert answer.seconds < SLACK_S
+
+
+@contextmanager
+def probed(service: Service) -> Iterator[None]:
+    """Somebody asks for /livez all the time, on new connections, and is answered within LIVEZ_S."""
+    answers: list[Answer] = []
+
+    def probe(end: threading.Event) -> None:
+        while not end.is_set():
+            with service.caller() as caller:
+                answers.append(caller.call("GET", "/livez"))
+            time.sleep(0.1)
+
+    with running(probe, probe, probe):
+        yield
+    assert {answer.status for answer in answers} == {200}
+    slowest = max(answer.seconds for answer in answers)
+    print(f"/livez: {len(answers)} answers, the slowest after {slowest:.2f} s")  # noqa: T201
+    assert slowest < LIVEZ_S
+
+
+def assert_fast(service: Service) -> None:
+    """/livez waits for nothing, in whichever process."""
+    with service.caller() as one, service.caller() as other:
+        answers = [caller.call("GET", "/livez") for caller in [one, other] * 5]
+    assert {answer.status for answer in answers} == {200}
+    assert sorted(answer.seconds for answer in answers)[len(answers) // 2] < LIVEZ_SOUND_S
 
 
 def assert_back(service: Service, account: Account) -> None:

@@ -18,8 +18,10 @@ from .claims import (
     Clients,
     assert_alive,
     assert_back,
+    assert_fast,
     assert_no_row_twice,
     assert_unavailable,
+    probed,
     requests_of_all_kinds,
 )
 from .postgres import ROLE, PrivatePostgres
@@ -153,6 +155,24 @@ def test_frozen_database(service: Service, postgres: PrivatePostgres, alice: Acc
     slowest = max(answer.seconds for answer in answers)
     print(f"the slowest 503 after {slowest:.2f} s")  # noqa: T201  # a figure of docs/operations.md
     assert_back(service, alice)
+
+
+def test_livez_answers_while_the_database_hangs(
+    service: Service, postgres: PrivatePostgres, alice: Account
+) -> None:
+    """Longer than a request may take, and under clients that keep coming."""
+    assert_back(service, alice)
+    with Clients(service, alice, readers=MANY, writers=MANY) as clients:
+        with postgres.frozen(), probed(service):
+            time.sleep(settings.REQUEST_TIME_LIMIT_SECONDS + 3)
+        assert_back(service, alice)
+        assert_fast(service)
+
+    failed = [answer for answer in clients.answers if not answer.is_success]
+    assert failed
+    for answer in failed:
+        assert_unavailable(answer)
+    assert_no_row_twice(postgres, clients.writes)
 
 
 def test_database_thaws_during_a_request(

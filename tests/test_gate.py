@@ -1,0 +1,99 @@
+"""Who may work and who is refused: turns, and what a proxy says of how long a request has waited.
+
+What the gate does while a database hangs is in tests/faults.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.client import ApiClient, assert_error
+from todo_project.gate import TURNS_VARIABLE, Gate
+
+LIST = "/api/me/tasks"
+FORMATS: dict[str, Callable[[float], str]] = {
+    "seconds": lambda at: f"{at:.0f}",
+    "seconds, as nginx writes them": lambda at: f"t={at:.3f}",
+    "milliseconds": lambda at: f"{at * 1e3:.0f}",
+    "milliseconds, as HAProxy may write them": lambda at: f"t={at * 1e3:.0f}",
+    "microseconds": lambda at: f"{at * 1e6:.0f}",
+    "microseconds, as Apache writes them": lambda at: f"t={at * 1e6:.0f}",
+}
+NONSENSE = ["", "t=", "0", "-1700000000", "yesterday", "1e9", "nan", "t=t=1700000000", "1" * 18]
+
+
+@pytest.fixture
+def behind_a_proxy(settings: Any) -> None:
+    settings.TRUSTED_PROXIES = 1
+
+
+@pytest.mark.parametrize("written", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize(
+    ("age_seconds", "status"),
+    [
+        pytest.param(7, 503, id="too old"),
+        pytest.param(3, 200, id="young enough"),
+        pytest.param(-3600, 200, id="in the future"),
+    ],
+)
+@pytest.mark.usefixtures("behind_a_proxy")
+def test_request_that_waited_too_long_is_refused(
+    age_seconds: float,
+    status: int,
+    written: Callable[[float], str],
+    alice_client: ApiClient,
+) -> None:
+    response = alice_client.get(LIST, x_request_start=written(time.time() - age_seconds))
+
+    assert response.status_code == status
+    if status == 503:
+        assert_error(response, 503, "SERVICE_UNAVAILABLE")
+        assert int(response["Retry-After"]) > 0
+
+
+@pytest.mark.usefixtures("behind_a_proxy")
+def test_write_that_waited_too_long_is_not_carried_out(alice: Any, alice_client: ApiClient) -> None:
+    response = alice_client.post(LIST, {"title": "x"}, x_request_start=str(time.time() - 60))
+
+    assert_error(response, 503, "SERVICE_UNAVAILABLE")
+    assert response["Connection"] == "close"  # its body was left unread
+    assert not alice.tasks.exists()
+
+
+@pytest.mark.parametrize("sent", NONSENSE)
+@pytest.mark.usefixtures("behind_a_proxy")
+def test_nonsense_of_a_proxy_is_ignored(sent: str, alice_client: ApiClient) -> None:
+    assert alice_client.get(LIST, x_request_start=sent).status_code == 200
+
+
+def test_client_itself_is_not_believed(alice_client: ApiClient) -> None:
+    assert alice_client.get(LIST, x_request_start="t=1700000000").status_code == 200
+
+
+@pytest.mark.usefixtures("behind_a_proxy")
+def test_livez_is_never_refused(client: ApiClient) -> None:
+    assert client.get("/livez", x_request_start="t=1700000000").status_code == 200
+
+
+def test_turns(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits in vain is refused, and the next ones at once, until a request ends well."""
+    settings.TURN_TIME_LIMIT_SECONDS = 0.3
+    monkeypatch.setenv(TURNS_VARIABLE, "1")
+    gate = Gate()
+
+    def refusal_seconds() -> float:
+        started = time.monotonic()
+        assert not gate.enter()
+        return time.monotonic() - started
+
+    assert gate.enter()
+    assert refusal_seconds() >= 0.3
+    assert refusal_seconds() < 0.2
+    gate.leave(has_ended_well=False)
+    assert gate.enter()
+    assert refusal_seconds() < 0.2
+    gate.leave(has_ended_well=True)
+    assert gate.enter()
+    assert refusal_seconds() >= 0.3
