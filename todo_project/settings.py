@@ -66,9 +66,11 @@ elif not env.text("DATABASE_URL"):
 # Neon suspends an idle compute after 300 s, and a connection to it dies then. Younger connections
 # are reused; an older one is replaced before the next request uses it, which needs no round trip.
 CONNECTION_MAX_AGE_SECONDS = 60
-# A server that does not answer the handshake in this time counts as away (503).
+# A server that does not answer the handshake in this time counts as away (503), however many
+# addresses its host has: two of them are tried, since psycopg gives none less than two seconds.
 CONNECT_TIMEOUT_SECONDS = 5
-# Whatever a request waits for, it ends after this time: as 503 where the database is to blame.
+# Whatever a request waits for but its own client, it ends after this time: as 503 where the
+# database is to blame. A body that comes slowly is the proxy's to wait for.
 REQUEST_TIME_LIMIT_SECONDS = 10
 # How long a request may wait for one before it to end. A database that wakes up takes less.
 TURN_TIME_LIMIT_SECONDS = 2

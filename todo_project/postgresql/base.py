@@ -5,14 +5,29 @@ https://docs.djangoproject.com/en/5.2/ref/databases/#subclassing-the-built-in-da
 """
 
 import select
+import socket
 from typing import Any
 
 import psycopg
+from django.conf import settings
 from django.db.backends.postgresql import base
+
+CONNECT_TIMEOUT_MIN_SECONDS = 2  # psycopg takes none that is shorter
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Replaces broken connections before they are used."""
+    """Replaces broken connections before they are used, and gives up on new ones in time."""
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection[Any]:
+        """Connects within the connect_timeout, however many addresses the host has.
+
+        psycopg would give each of them that time, and nobody watches: there is no connection yet
+        that could be cut. Looking the name up comes before that, and has a time limit of its own,
+        the resolver's.
+        """
+        conn_params = {**conn_params, **_addresses(conn_params)}
+        connection: psycopg.Connection[Any] = super().get_new_connection(conn_params)
+        return connection
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Django calls this before and after each request. It asks the server nothing.
@@ -25,6 +40,29 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if is_idle and (self.errors_occurred or is_broken(connection)):
             self.close()
         super().close_if_unusable_or_obsolete()
+
+
+def _addresses(conn_params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that share the time among the host's addresses.
+
+    As many are tried as can have psycopg's minimum each, in the resolver's order, which puts first
+    what can be reached. Raises psycopg.OperationalError where there is none.
+    """
+    host = conn_params.get("host") or "/"
+    if host.startswith(("/", "@")) or "," in host or "hostaddr" in conn_params:
+        return {}  # a Unix socket, or somebody chose the addresses
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise psycopg.OperationalError(f"failed to resolve host {host!r}: {error}") from None
+    seconds = int(conn_params.get("connect_timeout", settings.CONNECT_TIMEOUT_SECONDS))
+    most = max(1, seconds // CONNECT_TIMEOUT_MIN_SECONDS)
+    addresses = [str(entry[4][0]) for entry in found[:most]]
+    return {
+        "host": ",".join([host] * len(addresses)),
+        "hostaddr": ",".join(addresses),
+        "connect_timeout": seconds // len(addresses),
+    }
 
 
 def is_broken(connection: psycopg.Connection[Any]) -> bool:
