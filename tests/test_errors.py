@@ -138,8 +138,10 @@ def _caused(error: Exception, cause: Exception) -> Exception:
         ),
     ],
 )
-def test_database_fault(fault: Exception, debug: bool, alice_client: ApiClient) -> None:
-    """[B3]"""
+def test_database_fault(
+    fault: Exception, debug: bool, alice_client: ApiClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """[B3] The log says why, whichever route it was."""
 
     def fail(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         raise fault
@@ -151,6 +153,8 @@ def test_database_fault(fault: Exception, debug: bool, alice_client: ApiClient) 
     assert_error(response, 503, "SERVICE_UNAVAILABLE")
     assert int(response["Retry-After"]) > 0
     assert_error(ready, 503, "SERVICE_UNAVAILABLE")
+    logged = {record.request_id for record in caplog.records if record.msg == "database fault"}  # type: ignore[attr-defined]
+    assert logged == {response["X-Request-ID"], ready["X-Request-ID"]}
 
 
 def test_other_database_error_is_a_defect(alice_client: ApiClient) -> None:

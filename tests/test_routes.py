@@ -105,7 +105,9 @@ def test_readyz(client: ApiClient, settings: Any) -> None:
     assert data_of(client.get("/readyz", host="10.0.0.7")) == {"status": "ok"}
 
 
-def test_readyz_misses_migrations(client: ApiClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readyz_misses_migrations(
+    client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(health, "_applied", False)
     MigrationRecorder(connection).record_unapplied("tasks", "0002_task_user_cascade")
 
@@ -113,6 +115,7 @@ def test_readyz_misses_migrations(client: ApiClient, monkeypatch: pytest.MonkeyP
 
     assert_error(response, 503, "SERVICE_UNAVAILABLE")
     assert "Retry-After" in response
+    assert "migrations are missing" in caplog.messages
 
 
 def test_readyz_fails_while_draining(

@@ -3,6 +3,7 @@
 /livez never touches the database, so that probing it lets Neon sleep; /readyz does.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from .api.envelope import encode, success_body
-from .api.errors import ServiceUnavailable, error_response
+from .api.errors import ServiceUnavailable, error_response, log_database_fault
+
+logger = logging.getLogger(__name__)
 
 # Names the file that `manage.py serve` makes when it begins to drain: its workers are processes
 # of their own and share no memory with it.
@@ -34,8 +37,10 @@ def readyz(request: HttpRequest) -> HttpResponse:
         return error_response(request, ServiceUnavailable("The server is draining."))
     try:
         if not _is_migrated():
+            logger.error("migrations are missing")
             return error_response(request, ServiceUnavailable("Migrations are missing."))
-    except (DatabaseError, InterfaceError):
+    except (DatabaseError, InterfaceError) as error:
+        log_database_fault(error)
         return error_response(request, ServiceUnavailable("The database does not answer."))
     return _ok(request)
 

@@ -99,9 +99,10 @@ class RequestMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answers what a view let through, with DEBUG on as with DEBUG off."""
-        if request.path_info.startswith(_HTML_PREFIXES) and not is_fault(exception):
-            return None
         error = as_api_exception(exception)
+        is_fault = error is not None and error.status_code == 503
+        if request.path_info.startswith(_HTML_PREFIXES) and not is_fault:
+            return None
         if error is None:
             logger.error("defect", exc_info=exception)
             error = internal_error()
@@ -147,12 +148,6 @@ def _write_rate_headers(request: HttpRequest, response: HttpResponseBase) -> Non
         response["RateLimit-Limit"] = str(usage.limit)
         response["RateLimit-Remaining"] = str(usage.remaining)
         response["RateLimit-Reset"] = str(usage.reset_seconds)
-
-
-def is_fault(exception: Exception) -> bool:
-    """Whether the exception says that the service can't work at the moment."""
-    error = as_api_exception(exception)
-    return error is not None and error.status_code == 503
 
 
 @lru_cache(maxsize=256)

@@ -189,10 +189,12 @@ class Service:
         return self._log.read()
 
     def causes(self) -> list[str]:
-        """The exceptions behind the 503s so far, as the log has them."""
-        return [
-            entry["exc_info"] for entry in self._entries() if entry["message"] == "database fault"
-        ]
+        """The reasons of the 503s so far, as the log has them."""
+        return [entry["reason"] for entry in self.faults()]
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The log's entries of what the database could not do."""
+        return [entry for entry in self._entries() if entry["message"] == "database fault"]
 
     def defects(self) -> list[dict[str, Any]]:
         """The log's entries of answers that were 500, and of what made them so."""

@@ -15,7 +15,9 @@ from django.db import OperationalError
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
-from .postgres import PrivatePostgres
+from todo_project.api.errors import log_database_fault
+
+from .postgres import PrivatePostgres, free_port
 from .service import SLACK_S
 
 pytestmark = [
@@ -101,6 +103,23 @@ def test_name_that_nobody_knows(
 
     with django_db_blocker.unblock(), pytest.raises(OperationalError, match=HOST):
         wrapper.ensure_connection()
+
+
+def test_failure_tells_the_host_and_no_password(
+    postgres: PrivatePostgres, django_db_blocker: DjangoDbBlocker, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = {**_database(postgres, "127.0.0.1"), "PASSWORD": "correct horse battery staple"}
+    database["PORT"] = str(free_port())
+    wrapper = ConnectionHandler({"default": database})["default"]
+
+    with django_db_blocker.unblock(), pytest.raises(OperationalError) as failure:
+        wrapper.ensure_connection()
+    log_database_fault(failure.value)
+
+    told = caplog.records[-1].__dict__
+    assert "127.0.0.1" in told["reason"]
+    assert "Connection refused" in told["reason"]
+    assert "correct horse" not in f"{told}"
 
 
 @pytest.mark.parametrize("host", ["socket", "hostaddr"])

@@ -25,7 +25,7 @@ from .claims import (
     requests_of_all_kinds,
 )
 from .postgres import ROLE, PrivatePostgres
-from .service import SLACK_S, Account, Service
+from .service import PROCESSES, SLACK_S, Account, Service
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 
@@ -44,6 +44,49 @@ def test_stopped_database(service: Service, postgres: PrivatePostgres, alice: Ac
     postgres.start()
     assert_back(service, alice)
     assert all(answer.is_success for answer in service.at_once(requests, alice))
+
+
+def test_outage_does_not_flood_the_log(
+    service: Service, postgres: PrivatePostgres, alice: Account
+) -> None:
+    """A line for each request that failed, /readyz too; a traceback now and then."""
+    requests = [("GET", TASKS), ("POST", TASKS, {"title": "secret plans"}), ("GET", "/readyz")] * 8
+    postgres.stop()
+    service.at_once(requests, alice)  # on connections that broke
+    known_lines, known_faults = len(service.log()), len(service.faults())
+
+    started = time.monotonic()
+    answers = [answer for _ in range(4) for answer in service.at_once(requests, alice)]
+    seconds = time.monotonic() - started
+
+    for answer in answers:
+        assert_unavailable(answer)
+    faults = service.faults()[known_faults:]
+    ids = sorted(fault["request_id"] for fault in faults)
+    assert ids == sorted(answer.headers["x-request-id"] for answer in answers)
+    assert {fault["cause"] for fault in faults} == {"OperationalError"}
+    assert all("Connection refused" in fault["reason"] for fault in faults)
+    assert sum("traceback" in fault for fault in faults) <= PROCESSES * (seconds + 1)
+    log = service.log()[known_lines:]
+    assert "secret plans" not in log
+    print(f"{len(log) / len(answers):.0f} bytes of log for each 503")  # noqa: T201
+    assert len(log) / len(answers) < 1500
+
+
+def test_fault_is_logged_without_the_row(
+    service: Service, postgres: PrivatePostgres, alice: Account
+) -> None:
+    quote = "RAISE 'sabotage' USING ERRCODE = 'serialization_failure', DETAIL = NEW.title;"
+    known = len(service.faults())
+    with postgres.trigger("tasks_task", "NOT DEFERRABLE", quote), service.caller(alice) as caller:
+        for _ in range(3):
+            assert_unavailable(caller.call("POST", TASKS, {"title": "a diagnosis"}))
+            time.sleep(0.5)
+
+    faults = service.faults()[known:]
+    assert [(fault["sqlstate"], fault["reason"]) for fault in faults] == [("40001", "sabotage")] * 3
+    assert any("traceback" in fault for fault in faults)
+    assert "a diagnosis" not in service.log()
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate", "kill"])

@@ -23,9 +23,12 @@ Views raise; `exception_handler` answers inside of REST framework, `error_respon
 """
 
 import logging
+import time
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.exceptions import (
     PermissionDenied as DjangoPermissionDenied,
@@ -52,6 +55,10 @@ RETRY_AFTER_SECONDS = 2
 # Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _SHUTDOWN_SQLSTATES = frozenset({"57P01", "57P02", "57P03"})
 _TRANSIENT_INTERNAL_SQLSTATES = frozenset({"25006", "25P03"})
+
+# In an outage every request fails for the same reason, and a traceback has some kilobytes.
+TRACEBACK_INTERVAL_SECONDS = 1.0
+_traced_at = -TRACEBACK_INTERVAL_SECONDS
 
 
 class Unauthorized(exceptions.APIException):
@@ -149,10 +156,40 @@ def as_api_exception(exception: Exception) -> exceptions.APIException | None:
         case SuspiciousOperation():
             return exceptions.ValidationError("The request is malformed.")
         case DatabaseError() if is_database_fault(exception):
-            # The fault is the operator's to see; its text may quote rows, so it stays here.
-            logger.error("database fault", exc_info=exception)
+            log_database_fault(exception)
             return ServiceUnavailable()
     return None
+
+
+def log_database_fault(exception: Exception) -> None:
+    """Tells the operator, in a line; from time to time also where in the code it happened.
+
+    Not by `exc_info`, which ends with the server's whole message.
+    """
+    global _traced_at
+    cause = exception.__cause__ or exception
+    told = {
+        "cause": type(cause).__name__,
+        "sqlstate": getattr(cause, "sqlstate", None),
+        "reason": _reason(cause),
+    }
+    now = time.monotonic()
+    if now - _traced_at >= TRACEBACK_INTERVAL_SECONDS:
+        _traced_at = now
+        told["traceback"] = "".join(traceback.format_tb(exception.__traceback__))
+    logger.error("database fault", extra=told)
+
+
+def _reason(cause: BaseException) -> str:
+    """The first part of the server's message: the others (DETAIL, CONTEXT) may quote rows.
+
+    Where it sent none, what libpq says of the connection: with host, user and database, and never
+    the password.
+    """
+    primary: str | None = None
+    if isinstance(cause, psycopg.Error):
+        primary = cause.diag.message_primary
+    return primary or " ".join(str(cause).split())
 
 
 def is_database_fault(exception: Exception) -> bool:
@@ -164,7 +201,7 @@ def is_database_fault(exception: Exception) -> bool:
 
 
 def is_connection_lost(exception: Exception) -> bool:
-    """Whether the connection broke or could not be made, so that a fresh one may do.
+    """Whether the connection broke, so that a fresh one may do.
 
     psycopg gives no SQLSTATE where the server had no chance to send one.
     """

@@ -53,13 +53,16 @@ class StrictInputMixin(APIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answers the request; a read whose connection turned out to be dead is tried once more.
 
-        A database that has slept closes the connections of those who slept with it. Writes are
-        never tried again: whether the first try took effect can't be known.
+        A database that has slept closes the connections of those who slept with it. Where there was
+        no connection to begin with, a fresh one has failed already. Writes are never tried again:
+        whether the first try took effect can't be known.
         """
         started = time.monotonic()
+        was_connected = connection.connection is not None
         response = super().dispatch(request, *args, **kwargs)
         if (
-            getattr(request, "is_connection_lost", False)
+            was_connected
+            and getattr(request, "is_connection_lost", False)
             and request.method in ("GET", "HEAD")
             and time.monotonic() - started < settings.REQUEST_TIME_LIMIT_SECONDS / 4
         ):
