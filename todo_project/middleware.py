@@ -15,8 +15,10 @@ from django.conf import settings
 from django.contrib.admindocs.views import simplify_regex
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import DisallowedHost
+from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
@@ -35,7 +37,14 @@ from rest_framework.exceptions import (
 from uuid_utils.compat import uuid4
 
 from . import logs
-from .api.errors import ServiceUnavailable, as_api_exception, error_response, internal_error
+from .api.errors import (
+    ServiceUnavailable,
+    as_api_exception,
+    error_response,
+    internal_error,
+    is_database_fault,
+    log_database_fault,
+)
 from .api.limits import Usage
 from .gate import Gate, has_waited_too_long
 from .watchdog import watchdog
@@ -233,6 +242,24 @@ class AdminSessionMiddleware(AdminOnlyMixin, SessionMiddleware):
         key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
         known = key if _SESSION_KEY.fullmatch(key) else None
         request.session = self.SessionStore(known)
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Saves the session. Where the database can't: 503, and not 400, which Django answers.
+
+        To Django whatever fails there means that the session was deleted.
+        """
+        try:
+            return super().process_response(request, response)
+        except (SessionInterrupted, DatabaseError) as error:
+            cause: BaseException | None = error
+            while cause is not None and not (
+                isinstance(cause, DatabaseError) and is_database_fault(cause)
+            ):
+                cause = cause.__context__
+            if cause is None:
+                raise
+            log_database_fault(cause)
+            return error_response(request, ServiceUnavailable())
 
 
 class AdminCsrfMiddleware(AdminOnlyMixin, CsrfViewMiddleware):
