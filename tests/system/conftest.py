@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,32 @@ import requests
 from django.db import connection
 
 ROOT = Path(__file__).parent.parent.parent
+# What docs/operations.md asks of a proxy. Requests are handed on when they are complete; the buffer
+# takes the largest body and its head.
+BALANCER = """
+global
+    maxconn 8000
+    tune.bufsize 327680
+defaults
+    mode http
+    option http-buffer-request
+    option abortonclose
+    option redispatch
+    timeout http-request 5s
+    timeout queue 5s
+    timeout connect 5s
+    timeout check 5s
+    timeout client 60s
+    timeout server 60s
+frontend all
+    bind 127.0.0.1:{port}
+    http-request set-header X-Request-Start t=%[date(0,ms)]
+    default_backend servers
+backend servers
+    option httpchk GET /readyz
+    default-server check inter 200ms fall 1 rise 1
+{servers}
+"""
 KEYS = {"SECRET_KEY": secrets.token_urlsafe(50), "JWT_SIGNING_KEY": secrets.token_urlsafe(50)}
 
 
@@ -107,3 +134,25 @@ def serve(transactional_db: None) -> Iterator[Callable[..., Server]]:
             server.process.send_signal(signal.SIGINT)
             server.process.send_signal(signal.SIGTERM)
             server.process.wait(60)
+
+
+@pytest.fixture
+def balance(tmp_path: Path) -> Iterator[Callable[..., int]]:
+    """Starts HAProxy before some servers; returns its port."""
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    assert program is not None, "needs haproxy: apt-get install haproxy"
+    balancers: list[subprocess.Popen[bytes]] = []
+
+    def start(*servers: Server) -> int:
+        port = free_port()
+        lines = [f"    server server{s.port} 127.0.0.1:{s.port}" for s in servers]
+        configuration = tmp_path / "haproxy.cfg"
+        configuration.write_text(BALANCER.format(port=port, servers="\n".join(lines)))
+        balancers.append(subprocess.Popen([program, "-db", "-f", configuration]))
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), 30)
+        return port
+
+    yield start
+    for balancer in balancers:
+        balancer.send_signal(signal.SIGTERM)
+        balancer.wait(30)

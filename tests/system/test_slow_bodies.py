@@ -1,0 +1,59 @@
+"""Clients that send their bodies as slowly as they like keep the proxy busy, and nobody else."""
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+import requests
+
+from accounts.models import User
+from tests.conftest import begin_session
+from tests.system.conftest import KEYS, Server
+
+pytestmark = pytest.mark.system
+
+CLIENTS = 40
+
+
+@pytest.mark.parametrize(
+    ("length", "sent"),
+    [
+        pytest.param(50, 1, id="short"),
+        pytest.param(256 * 1024, 256 * 1024 - 1, id="long, but for a byte"),
+    ],
+)
+def test_service_goes_on_behind_the_proxy(
+    length: int,
+    sent: int,
+    serve: Callable[..., Server],
+    balance: Callable[..., int],
+    alice: User,
+    settings: object,
+) -> None:
+    settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "SIGNING_KEY": KEYS["JWT_SIGNING_KEY"]}  # type: ignore[attr-defined]
+    port = balance(serve("--processes", "1", TRUSTED_PROXIES="1"))
+    url = f"http://127.0.0.1:{port}"
+    headers = {"Authorization": f"Bearer {begin_session(alice).access}"}
+    head = f"POST /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n"
+
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            for _ in range(CLIENTS)
+        ]
+        for client in clients:
+            client.sendall(head.encode() + b"x" * sent)
+        time.sleep(0.5)
+        started = time.monotonic()
+        for _ in range(5):
+            assert requests.get(f"{url}/livez", timeout=10).status_code == 200
+            tasks = requests.get(f"{url}/api/me/tasks", headers=headers, timeout=10)
+            assert tasks.status_code == 200
+        seconds = time.monotonic() - started
+        refusals = {client.recv(4096).split(b" ")[1] for client in clients}
+
+    print(f"ten requests beside {CLIENTS} slow bodies: {seconds:.2f} s")  # noqa: T201
+    assert seconds < 4  # before the proxy gives the slow ones up
+    assert refusals == {b"408"}
