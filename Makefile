@@ -66,7 +66,7 @@ test-pooled: $(DEV)
 	$(BIN)/python -m tests.pooled $(ARGS)
 
 fuzz: $(DEV)
-	FUZZ_RUNS=100 $(BIN)/python -m pytest tests/test_fuzz.py $(ARGS)
+	FUZZ_RUNS=250 $(BIN)/python -m pytest tests/test_fuzz.py $(ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
 """Two people do anything in any order; a model of a few lines says what must come out.
 
-Short by default; `make fuzz` sends 10,000 requests and more.
+Short by default; `make fuzz` sends 10,000 requests and more, and counts them.
 """
 
 import os
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.http import HttpResponse
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,8 +26,10 @@ from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of, meta_of
 from tests.conftest import begin_session
 
-# `make fuzz` sets it. A run of 60 steps sends about 130 requests.
+# `make fuzz` sets it. A run of 60 steps sends about 49 requests, which differ from run to run.
 RUNS = int(os.environ.get("FUZZ_RUNS", "8"))
+MANY_RUNS = 250
+MANY_REQUESTS = 10_000
 STEPS = 60
 
 PEOPLE = ("alice", "bob")
@@ -39,6 +42,16 @@ descriptions = st.none() | st.text(
 changes = st.fixed_dictionaries(
     {}, optional={"title": titles, "description": descriptions, "is_completed": st.booleans()}
 )
+
+
+class CountingClient(ApiClient):
+    """Counts the requests of all its instances."""
+
+    sent = 0
+
+    def call(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        CountingClient.sent += 1
+        return super().call(*args, **kwargs)
 
 
 class TwoPeople(RuleBasedStateMachine):
@@ -68,9 +81,9 @@ class TwoPeople(RuleBasedStateMachine):
         session = {"access": pair.access, "refresh": pair.refresh, "spent": [], "live": True}
         return name, session
 
-    def _client(self, session: tuple[str, dict[str, Any]]) -> ApiClient | None:
+    def _client(self, session: tuple[str, dict[str, Any]]) -> CountingClient | None:
         """The client of a session; None after asserting that an ended one is refused."""
-        client = ApiClient(session[1]["access"])
+        client = CountingClient(session[1]["access"])
         if session[1]["live"]:
             return client
         assert_error(client.get("/api/me/tasks"), 401, "TOKEN_INVALID")
@@ -83,7 +96,7 @@ class TwoPeople(RuleBasedStateMachine):
     @rule(session=sessions)
     def refresh(self, session: Any) -> None:
         _, state = session
-        response = ApiClient().post("/api/auth/token/refresh", {"refresh": state["refresh"]})
+        response = CountingClient().post("/api/auth/token/refresh", {"refresh": state["refresh"]})
         if not state["live"]:
             assert_error(response, 401, "TOKEN_INVALID")
             return
@@ -96,7 +109,7 @@ class TwoPeople(RuleBasedStateMachine):
         _, state = session
         if not state["spent"]:
             return
-        response = ApiClient().post("/api/auth/token/refresh", {"refresh": state["spent"][0]})
+        response = CountingClient().post("/api/auth/token/refresh", {"refresh": state["spent"][0]})
         assert_error(response, 401, "TOKEN_INVALID")
         if len(state["spent"]) > 1:  # older than the predecessor: stolen
             state["live"] = False
@@ -104,7 +117,7 @@ class TwoPeople(RuleBasedStateMachine):
     @rule(session=sessions)
     def log_out(self, session: Any) -> None:
         _, state = session
-        response = ApiClient().post("/api/auth/logout", {"refresh": state["refresh"]})
+        response = CountingClient().post("/api/auth/logout", {"refresh": state["refresh"]})
         assert response.status_code == 204
         state["live"] = False
 
@@ -241,7 +254,7 @@ class TwoPeople(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db
-def test_two_people_never_touch_each_other() -> None:
+def test_two_people_never_touch_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     """[R1] [T4] [S2] [L2] No cross-user effect, no lost update, no 500."""
     from hypothesis.stateful import run_state_machine_as_test
 
@@ -257,3 +270,7 @@ def test_two_people_never_touch_each_other() -> None:
             print_blob=True,
         ),
     )
+    with capsys.disabled():
+        print(f"{CountingClient.sent:,} requests in {RUNS} runs")  # noqa: T201  # a figure
+    if RUNS >= MANY_RUNS:
+        assert CountingClient.sent >= MANY_REQUESTS
