@@ -7,6 +7,7 @@ import json
 from typing import Any, cast
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.test import Client
 
@@ -16,7 +17,10 @@ MISSING = object()
 
 # What the present test sent or was given that no log may hold; see conftest.log_tells_no_secrets.
 SECRETS: set[str] = set()
-SECRET_FIELDS = ("password", "current_password", "new_password", "access", "refresh", "token")
+SECRET_FIELDS = (
+    *("password", "current_password", "new_password", "access", "refresh", "token"),
+    *("password1", "password2", "old_password", "new_password1", "new_password2"),  # admin's forms
+)
 SECRET_MIN_CHARACTERS = 8  # shorter ones stand in ordinary words
 
 
@@ -27,7 +31,7 @@ class ApiClient(Client):
         # A crash is an answer to be looked at, as it is for a real client.
         super().__init__(raise_request_exception=False)
         self.access = access
-        _remember_secrets({"access": access})
+        remember_secrets({"access": access})
 
     def call(
         self,
@@ -43,7 +47,7 @@ class ApiClient(Client):
             headers.setdefault("authorization", f"Bearer {self.access}")
         content_type = headers.pop("content_type", "application/json")
         data = b"" if body is MISSING else body
-        _remember_secrets(data)
+        remember_secrets(data)
         if not isinstance(data, bytes):
             data = json.dumps(data).encode()
         if query:
@@ -57,7 +61,7 @@ class ApiClient(Client):
         )
         validate_response(method, path, response)
         if response.get("Content-Type") == "application/json" and response.content:
-            _remember_secrets(json.loads(response.content).get("data"))
+            remember_secrets(json.loads(response.content).get("data"))
         return cast("HttpResponse", response)
 
     def get(self, path: str, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
@@ -76,10 +80,25 @@ class ApiClient(Client):
         return self.call("DELETE", path, body, **kwargs)
 
 
-def _remember_secrets(body: Any) -> None:
+class Browser(Client):
+    """Of an operator, at admin. Sends forms and keeps cookies."""
+
+    def post(self, path: str, data: Any = None, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        remember_secrets(data)
+        return super().post(path, data, *args, **kwargs)
+
+    def request(self, **request: Any) -> Any:
+        response = super().request(**request)
+        cookie = self.cookies.get(settings.SESSION_COOKIE_NAME)
+        remember_secrets({"token": cookie and cookie.value})
+        return response
+
+
+def remember_secrets(body: Any, secrets: set[str] = SECRETS) -> None:
+    """Adds what the log must not hold of a body that was sent or received."""
     if isinstance(body, dict):
         values = (body.get(field) for field in SECRET_FIELDS)
-        SECRETS.update(
+        secrets.update(
             value
             for value in values
             if isinstance(value, str) and len(value) >= SECRET_MIN_CHARACTERS

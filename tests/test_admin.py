@@ -24,7 +24,7 @@ import tasks.admin
 import todo_project.admin
 from accounts.models import Session, User
 from tasks.models import Task
-from tests.client import ApiClient, assert_error, data_of
+from tests.client import ApiClient, Browser, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from todo_project.environment import Rate
 
@@ -45,7 +45,7 @@ CountQueries = Callable[[int], CaptureQueriesContext]
 
 def sign_in(user: User) -> Client:
     """A browser at admin. A crash is an answer to be looked at."""
-    browser = Client(raise_request_exception=False)
+    browser = Browser(raise_request_exception=False)
     browser.force_login(user)
     return browser
 
@@ -1143,7 +1143,7 @@ def test_sign_in_is_limited_together_with_the_api(olga: User, settings: Any) -> 
 def test_sign_in_is_limited_for_an_address(olga: User, settings: Any) -> None:
     off = dict.fromkeys(settings.RATE_LIMITS)
     settings.RATE_LIMITS = {**off, "sign-in-address": Rate(2, 3600)}
-    browser = Client()
+    browser = Browser()
     for number in range(2):
         guess = {"username": f"{number}@example.com", "password": "a wrong guess"}
         browser.post("/admin/login/", guess)
@@ -1154,7 +1154,7 @@ def test_sign_in_is_limited_for_an_address(olga: User, settings: Any) -> None:
 
 
 def test_sign_in(olga: User) -> None:
-    browser = Client()
+    browser = Browser()
 
     response = browser.post("/admin/login/", {"username": olga.email, "password": PASSWORD})
 

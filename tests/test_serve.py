@@ -113,6 +113,12 @@ class Server:
                 worker.kill()
             self.process.wait()
 
+    def assert_silent(self, access: str) -> None:
+        """The log has told no secret."""
+        log = self.log.read_text()
+        secrets = [access, settings.SECRET_KEY, settings.JWT_SIGNING_KEY]
+        assert [secret for secret in secrets if secret in log] == []
+
 
 def read_answer(client: socket.socket) -> tuple[int, bytes]:
     answer = HTTPResponse(client)
@@ -147,9 +153,12 @@ def running(folder: Path, database: str, **options: Any) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def shared_server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared_server(
+    database: str, access: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     with running(tmp_path_factory.mktemp("serve"), database) as server:
         yield server
+    server.assert_silent(access)
 
 
 @pytest.fixture
@@ -160,10 +169,13 @@ def server(shared_server: Server) -> Iterator[Server]:
 
 
 @pytest.fixture
-def own_server(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+def own_server(
+    database: str, access: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Server]:
     """For tests that end it; a parameter is the length of its drain in seconds."""
     with running(tmp_path, database, drain_seconds=getattr(request, "param", 2)) as server:
         yield server
+    server.assert_silent(access)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import psutil  # type: ignore[import-untyped]
 from django.conf import settings
 
 from tests import processes
+from tests.client import remember_secrets
 
 from .postgres import free_port
 
@@ -31,6 +32,8 @@ SLACK_S = 2.0
 TIME_LIMIT_S = settings.REQUEST_TIME_LIMIT_SECONDS
 # Longer than any request may take: whoever waits for so long has found a request that hangs.
 CLIENT_TIMEOUT_S = 3 * TIME_LIMIT_S
+# What callers have sent or were given that no service may log.
+SECRETS = {settings.SECRET_KEY, settings.JWT_SIGNING_KEY}
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Caller:
         except (OSError, HTTPException):
             self._connection.close()  # the next request makes a new one
             raise
-        return Answer(
+        answer = Answer(
             method,
             path,
             response.status,
@@ -95,6 +98,10 @@ class Caller:
             time.monotonic() - started,
             body,
         )
+        remember_secrets(body, SECRETS)
+        if path.startswith("/api/auth") and received:
+            remember_secrets(answer.body.get("data"), SECRETS)
+        return answer
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +163,7 @@ class Service:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Ends the service as an operator does."""
+        """Ends the service as an operator does. Its log must have told no secret."""
         assert self._process is not None
         assert self._log is not None
         self._process.terminate()
@@ -164,7 +171,9 @@ class Service:
             self._process.wait(STOP_TIMEOUT_S)
         finally:
             self.kill()
+            log = self.log()
             self._log.close()
+        assert [secret for secret in SECRETS if secret in log] == []
 
     def kill(self) -> None:
         """Ends all of its processes by SIGKILL."""

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from .postgres import PrivatePostgres
-from .service import Service
+from .service import SECRETS, Service
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 
@@ -32,6 +32,7 @@ def sign_in(service: Service) -> requests.Response:
         form = browser.get(url, timeout=10).text
         found = re.search(r'csrfmiddlewaretoken" value="(\w+)"', form)
         assert found is not None
+        SECRETS.add(PASSWORD)
         data = {"csrfmiddlewaretoken": found[1], "username": EMAIL, "password": PASSWORD}
         return browser.post(url, data, timeout=10)
 
