@@ -2,7 +2,7 @@
 
 Requests go through a pool in transaction mode, as at Neon, and what needs a session of its own
 through DIRECT_DATABASE_URL. PgBouncer before 1.21 carries no prepared statements; they are on
-where it does.
+where it does. REQUIRE_PREPARED_STATEMENTS=true refuses such a one.
 
 PostgreSQL and PgBouncer run as long as the tests. The test databases go with them: to drop one,
 PostgreSQL would first have to be rid of the connections that the pool keeps open to it.
@@ -31,6 +31,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _end)
     has_prepared_statements = carries_prepared_statements(program)
     sys.stderr.write(f"Prepared statements: {'on' if has_prepared_statements else 'off'}\n")
+    if not has_prepared_statements and os.environ.get("REQUIRE_PREPARED_STATEMENTS") == "true":
+        sys.stderr.write("This PgBouncer is too old: 1.21 is needed.\n")
+        return 1
     with private_postgres(**SERVER_SETTINGS) as postgres, pgbouncer(program, postgres) as port:
         # Superuser, as in the embedded server.
         url = "postgresql://postgres@127.0.0.1:{}/todo"
