@@ -128,7 +128,7 @@ class Service:
         self.port = free_port()
         limits = {f"RATE_LIMIT_{name.upper().replace('-', '_')}" for name in settings.RATE_LIMITS}
         self._environment = processes.production(
-            DATABASE_URL=database_url, **dict.fromkeys(limits, "off"), **environment
+            DATABASE_URL=database_url, **{**dict.fromkeys(limits, "off"), **environment}
         )
         self._log: IO[str] | None = None
         self._process: subprocess.Popen[str] | None = None

@@ -283,6 +283,38 @@ def test_lock_timeout(service: Service, postgres: PrivatePostgres, alice: Accoun
     assert after.data["title"] == "changed"
 
 
+def test_locked_rate_counters(postgres: PrivatePostgres) -> None:
+    """Limits are on here: what has to be counted can't be, and reads go on."""
+    limits = {
+        f"RATE_LIMIT_{name.upper().replace('-', '_')}": "1000/minute"
+        for name in settings.RATE_LIMITS
+    }
+    service = Service(postgres.url, limits)
+    service.start("--processes", "1")
+    try:
+        bob = service.register()
+        limited = [
+            request
+            for request in requests_of_all_kinds(service, bob)
+            if request[0] != "GET" and request[1] != "/api/auth/me"
+        ]
+        known = len(service.causes())
+        with service.caller(bob) as caller, postgres.connect() as other, other.transaction():
+            other.execute("LOCK TABLE todo_project_ratecounter")
+            answers = [caller.call(*request) for request in limited]
+            read = caller.call("GET", TASKS)
+        causes = service.causes()[known:]
+        assert_back(service, bob)
+    finally:
+        service.stop()
+
+    for answer in answers:
+        assert_unavailable(answer)
+    assert causes == ["canceling statement due to lock timeout"] * len(limited)
+    assert len(limited) == 8
+    assert read.status == 200
+
+
 def test_idle_in_transaction_timeout(
     service: Service, postgres: PrivatePostgres, alice: Account
 ) -> None:
