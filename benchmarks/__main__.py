@@ -67,7 +67,7 @@ def _options() -> argparse.Namespace:
     parser = command.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="less data, fewer and shorter loads")
     parser.add_argument("--rounds", type=int, help="default: 3, with --quick 2")
-    parser.add_argument("--seconds", type=int, help="of a load, at least (default: 4, quick 2)")
+    parser.add_argument("--seconds", type=int, help="of a load, at least (default: 3, quick 2)")
     parser.add_argument("--connections", type=int, nargs="+", metavar="N", help="default: all")
     parser.add_argument("--routes", nargs="+", choices=ROUTES, help="default: all")
     return parser.parse_args()
