@@ -25,7 +25,7 @@ from .claims import (
     requests_of_all_kinds,
 )
 from .postgres import ROLE, PrivatePostgres
-from .service import PROCESSES, SLACK_S, Account, Service
+from .service import PROCESSES, SLACK_S, THREADS, Account, Service
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 
@@ -197,6 +197,28 @@ def test_frozen_database(service: Service, postgres: PrivatePostgres, alice: Acc
 
     slowest = max(answer.seconds for answer in answers)
     print(f"the slowest 503 after {slowest:.2f} s")  # noqa: T201  # a figure of docs/operations.md
+    assert_back(service, alice)
+
+
+def test_transaction_that_hangs_ends_in_time(
+    service: Service, postgres: PrivatePostgres, alice: Account
+) -> None:
+    """Nobody connects anew only to end it."""
+    newcomers = [
+        (
+            "POST",
+            "/api/auth/register",
+            {"email": f"{uuid4()}@example.com", "password": f"{uuid4()}"},
+        )
+        for _ in range(PROCESSES * THREADS)
+    ]
+    assert_back(service, alice)
+
+    with postgres.frozen():
+        answers = service.at_once(newcomers, alice)
+
+    for answer in answers:
+        assert_unavailable(answer)
     assert_back(service, alice)
 
 

@@ -29,6 +29,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection: psycopg.Connection[Any] = super().get_new_connection(conn_params)
         return connection
 
+    def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
+        """At the end of a transaction that broke the connection Django would make another for this.
+
+        A new one begins with it anyway, when it is needed.
+        """
+        if autocommit and self.connection is None:
+            self.autocommit = True
+        else:
+            super().set_autocommit(autocommit, *args, **kwargs)
+
     def close_if_unusable_or_obsolete(self) -> None:
         """Django calls this before and after each request. It asks the server nothing.
 
