@@ -53,7 +53,8 @@ async def read_status(reader: asyncio.StreamReader) -> int:
 
 
 def test_two_thousand_connections(serve: Callable[..., Server], alice: User, access: str) -> None:
-    server = serve("--processes", "1", RATE_LIMIT_WRITES=f"{WRITES_PER_MINUTE}/minute")
+    options = ("--processes", "1", "--threads", "2")
+    server = serve(*options, RATE_LIMIT_WRITES=f"{WRITES_PER_MINUTE}/minute")
     before = max(server.memory_bytes())
     statuses: Counter[object] = Counter()
     seconds: list[float] = []
@@ -117,7 +118,8 @@ def test_clients_that_give_up(
     serve: Callable[..., Server], balance: Callable[..., int], alice: User, access: str
 ) -> None:
     """What they left behind is refused and not worked off, by the time that the proxy wrote."""
-    server = serve("--processes", "1", RATE_LIMIT_WRITES="off", TRUSTED_PROXIES="1")
+    options = ("--processes", "1", "--threads", "2")
+    server = serve(*options, RATE_LIMIT_WRITES="off", TRUSTED_PROXIES="1")
     port = balance(server)
     statuses: Counter[object] = Counter()
     request = request_of("POST", access)
