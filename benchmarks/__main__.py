@@ -35,9 +35,9 @@ class Extent:
 FULL = Extent(
     scale=Scale(users=10_000, tasks_per_user=100),
     plan=[(connections, route) for connections in CONNECTIONS for route in ROUTES],
-    rounds=3,
-    bare_sql_rounds=3,
-    seconds=4,
+    rounds=2,
+    bare_sql_rounds=2,
+    seconds=2,
 )
 # Enough for what is looked at daily: every route at one level, and one more level of one route. The
 # bare SQL varies little.
@@ -66,8 +66,8 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = command.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="less data, fewer and shorter loads")
-    parser.add_argument("--rounds", type=int, help="default: 3, with --quick 2")
-    parser.add_argument("--seconds", type=int, help="of a load, at least (default: 3, quick 2)")
+    parser.add_argument("--rounds", type=int, help="default: 2")
+    parser.add_argument("--seconds", type=int, help="of a load, at least (default: 2)")
     parser.add_argument("--connections", type=int, nargs="+", metavar="N", help="default: all")
     parser.add_argument("--routes", nargs="+", choices=ROUTES, help="default: all")
     return parser.parse_args()
@@ -114,7 +114,7 @@ def _measure(bench: command.Bench, extent: Extent) -> str:
         environment = {
             "Measured on": f"{datetime.now(UTC):%Y-%m-%d}",
             "Data": str(extent.scale),
-            "Loads": f"medians of {extent.rounds} rounds; {extent.seconds} s each, or 10 ms for "
+            "Loads": f"medians of {extent.rounds} rounds; {extent.seconds} s each, or 6 ms for "
             "each connection where that is longer",
             "Cores": f"server {cores.SERVER}, everything else {cores.OTHERS}",
             **describe(connection),

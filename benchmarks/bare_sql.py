@@ -1,6 +1,6 @@
 """The bare SQL of each route through pgbench, prepared: what no server can be faster than.
 
-One statement a transaction, from as many clients as a server with two threads has connections. The
+One statement a transaction, from as many clients as a server has connections. The
 statements look up a random user or task by its number in benchmark.target, which loads by HTTP need
 not, and which costs one more index lookup in a small table.
 """

@@ -17,7 +17,7 @@ WARM_UP_S = 1
 WARM_UP_CONNECTIONS = 32
 MEMORY_SAMPLE_S = 0.2
 # A load is at least so much longer, or many connections wouldn't get to their second request.
-SECONDS_PER_CONNECTION = 0.01
+SECONDS_PER_CONNECTION = 0.006
 
 
 @dataclass(frozen=True, order=True)

@@ -47,7 +47,7 @@ def comparison(results: Results, servers: Sequence[str]) -> str:
 
 
 def ratios(results: Results, ours: str, others: Sequence[str]) -> str:
-    """Ours over the others: CPU time (below 1 is better), and requests/s (above 1 is better)."""
+    """Ours over the others: CPU time and p95 (below 1 is better), requests/s (above 1 is)."""
     rows = []
     for connections in sorted({point.connections for point in results}):
         for route in _routes(results, connections):
@@ -57,12 +57,12 @@ def ratios(results: Results, ours: str, others: Sequence[str]) -> str:
                 theirs = results[Point(connections, route, other)]
                 row += [
                     f"{_median(mine, figure) / _median(theirs, figure):.2f}"
-                    for figure in (_cpu_us, _rate)
+                    for figure in (_cpu_us, _rate, _p95_ms)
                 ]
             rows.append(row)
     header = ["connections", "route"]
     for other in others:
-        header += [f"CPU, {ours} / {other}", f"requests/s, {ours} / {other}"]
+        header += [f"CPU, {ours} / {other}", "requests/s", "p95"]
     return table(header, rows) + "\n"
 
 
@@ -162,3 +162,7 @@ def _cpu_us(measurement: Measurement) -> float:
 
 def _rate(measurement: Measurement) -> float:
     return measurement.rate
+
+
+def _p95_ms(measurement: Measurement) -> float:
+    return measurement.p95_ms

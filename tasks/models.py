@@ -17,7 +17,7 @@ DESCRIPTION_MAX_CHARACTERS = 10_000
 
 class TaskQuerySet(models.QuerySet["Task"]):
     def owned_by(self, user: AbstractBaseUser | AnonymousUser) -> Self:
-        """The tasks of `user`: where every query of the API begins."""
+        """The tasks of `user`. The statements of queries.py say the same by themselves."""
         return self.filter(user_id=user.pk)
 
     def change(self, **fields: Any) -> int:

@@ -3,7 +3,7 @@
 For views.py. Every statement begins with the caller, the user of a session that lives, and finds
 and writes only what is that user's; where the session has ended it does nothing, and SessionEnded
 is raised. A write is also counted by the statement that does it, and is not done where it is one
-too many. So each request takes one round trip, and what was checked can't change before the work.
+too many. So each request takes one round trip.
 
 What PostgreSQL writes is what TaskSerializer would, byte for byte. docs/performance.md says what
 this is worth beside Django's ORM.
@@ -167,12 +167,13 @@ def _page_sql(
     matching = " AND ".join(["user_id = %(user_id)s", *(_FILTERS[name] for name in filters)])
     counted = f"SELECT count(*) AS total FROM tasks_task WHERE {matching}"
     beyond = f" AND {after_sql}" if after_sql else ""
-    # A nested loop alone can join what is lateral, and it keeps the order of the page.
+    # The row of the caller is joined to the page by a nested loop, which keeps its order: there is
+    # no condition by which to join otherwise.
     return f"""
         SELECT page.json, counted.total
           FROM ({live_sql}) AS caller
-          CROSS JOIN LATERAL ({counted if with_total else "SELECT NULL AS total"}) AS counted
-          LEFT JOIN LATERAL (
+          CROSS JOIN ({counted if with_total else "SELECT NULL AS total"}) AS counted
+          LEFT JOIN (
               SELECT {_JSON} AS json
                 FROM (SELECT * FROM tasks_task
                        WHERE {matching}{beyond}

@@ -308,6 +308,15 @@ def test_client_that_disconnects_does_no_harm(coding: str, server: Server, acces
     assert server.workers() == workers
 
 
+@pytest.mark.parametrize("coding", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+def test_slow_bodies_leave_a_thread(coding: str, server: Server) -> None:
+    """However many: they wait for a turn, or in it, and the thread that never works reads none."""
+    for _ in range(4 * PROCESSES * THREADS):
+        server.send(f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\n{coding}", b'5\r\n{"tit')
+
+    assert server.status("/livez") == 200
+
+
 def test_files_are_served(server: Server) -> None:
     """The documentation's own, by the service itself."""
     client = server.connect()

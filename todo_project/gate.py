@@ -1,6 +1,6 @@
 """Lets so many requests work at once, and refuses those that would wait in vain.
 
-For RequestMiddleware. Requests that hang with a database that doesn't answer would soon hold every
+For GateMiddleware. Requests that hang with a database that doesn't answer would soon hold every
 thread of the process: nothing else were answered any more, /livez included. So there is a thread
 that never works: it waits here for a turn, and refuses where none becomes free. While requests end
 well nobody is refused, however many there are.
@@ -23,7 +23,7 @@ _REQUEST_START = re.compile(r"(?:t=)?([0-9]{10,17}(?:\.[0-9]{1,9})?)")
 
 
 class Gate:
-    """Turns to work, in the order in which threads ask for them."""
+    """Turns to work."""
 
     def __init__(self) -> None:
         turns = int(os.environ.get(TURNS_VARIABLE, TURNS_DEFAULT))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
+from io import BytesIO
 from typing import Any, cast
 
 from django.conf import settings
@@ -70,7 +71,6 @@ class RequestMiddleware:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        self._gate = Gate()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
@@ -79,7 +79,7 @@ class RequestMiddleware:
         request.request_id = request_id  # type: ignore[attr-defined]
         logs.request_id.set(request_id)
         with watchdog.watch():
-            response = self._answer(request)
+            response = self.get_response(request)
         if _is_foreign_error(request, response):
             response = _in_api_shape(request, response)
         response["X-Request-ID"] = request_id
@@ -89,22 +89,12 @@ class RequestMiddleware:
         has_body = response.status_code not in (204, 304)  # RFC 9110, section 8.6
         if isinstance(response, HttpResponse) and has_body and "Content-Length" not in response:
             response["Content-Length"] = str(len(response.content))
+        if (
+            _has_unread_body(request) and not settings.DEBUG
+        ):  # wsgiref does so, and forbids to say so
+            response["Connection"] = "close"
         self._log(request, response, duration_ms=(time.perf_counter() - started) * 1000)
         return response
-
-    def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info in _LIVENESS_PATHS:
-            return self.get_response(request)
-        if has_waited_too_long(request) or not self._gate.enter():
-            return _refusal(request)
-        status = 503
-        try:
-            response = self.get_response(request)
-            _read_rest_of_body(request)
-            status = response.status_code
-            return response
-        finally:
-            self._gate.leave(has_ended_well=status != 503)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answers what a view let through, with DEBUG on as with DEBUG off."""
@@ -129,26 +119,6 @@ class RequestMiddleware:
                 "user_id": _user_id(request),
             },
         )
-
-
-def _refusal(request: HttpRequest) -> HttpResponse:
-    """503 from the thread that never works, which reads no body either: that may take for ever."""
-    response = error_response(request, ServiceUnavailable())
-    if request.META.get("CONTENT_LENGTH", "") not in ("", "0"):
-        response["Connection"] = "close"  # as _read_rest_of_body says, which it can't do here
-    return response
-
-
-def _read_rest_of_body(request: HttpRequest) -> None:
-    """Reads what the view had no need of, because it refused the request before.
-
-    Otherwise granian (hyper) closes the connection after the answer, and doesn't say so: the next
-    request on it would be lost. What is too large to be read is worth that.
-    """
-    length = request.META.get("CONTENT_LENGTH") or "0"
-    if length.isdecimal() and 0 < int(length) <= settings.MAX_BODY_BYTES:
-        with suppress(UnreadablePostError):
-            request.read()
 
 
 def _write_rate_headers(request: HttpRequest, response: HttpResponseBase) -> None:
@@ -203,6 +173,69 @@ def _in_api_shape(request: HttpRequest, response: HttpResponseBase) -> HttpRespo
 
 def _cache_control(path: str) -> str:
     return "no-store" if path.startswith("/api/auth") else "private, no-cache"
+
+
+class GateMiddleware:
+    """Gives each request a turn to work, or refuses it; and reads its body whole in that turn.
+
+    Clients may take for ever to send a body, and must not hold the thread that never works. What
+    is above this reads none and asks the database nothing.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self._gate = Gate()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info in _LIVENESS_PATHS:
+            return self.get_response(request)
+        if has_waited_too_long(request) or not self._gate.enter():
+            return error_response(request, ServiceUnavailable())
+        status = 503
+        try:
+            _read_chunked_body(request)
+            response = self.get_response(request)
+            _read_rest_of_body(request)
+            status = response.status_code
+            return response
+        finally:
+            self._gate.leave(has_ended_well=status != 503)
+
+
+def _read_chunked_body(request: HttpRequest) -> None:
+    """Gives a body that came in chunks the length that Django needs: it reads none without.
+
+    One byte more than the limit is read, so that a body which is too large is seen to be.
+    """
+    environ = request.META
+    if "HTTP_TRANSFER_ENCODING" in environ and environ.get("wsgi.input_terminated"):
+        body = environ["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
+        request._stream = BytesIO(body)  # noqa: SLF001  # made by WSGIRequest of no length
+        environ["CONTENT_LENGTH"] = str(len(body))
+        del environ["HTTP_TRANSFER_ENCODING"]
+
+
+def _read_rest_of_body(request: HttpRequest) -> None:
+    """Reads what the view had no need of, because it refused the request before.
+
+    Otherwise granian (hyper) closes the connection after the answer, and doesn't say so: the next
+    request on it would be lost. What is too large to be read is worth that.
+    """
+    if 0 < _content_length(request) <= settings.MAX_BODY_BYTES:
+        with suppress(UnreadablePostError):
+            request.read()
+    request.is_body_read = True  # type: ignore[attr-defined]
+
+
+def _has_unread_body(request: HttpRequest) -> bool:
+    """Whether granian will close the connection, so that the client had better be told."""
+    has_body = "HTTP_TRANSFER_ENCODING" in request.META or _content_length(request) > 0
+    return has_body and not hasattr(request, "is_body_read")
+
+
+def _content_length(request: HttpRequest) -> int:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    return int(length) if length.isdecimal() else 0
 
 
 class HostAndTransportMiddleware(SecurityMiddleware):

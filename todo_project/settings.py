@@ -155,6 +155,7 @@ MIDDLEWARE = [
     "todo_project.middleware.HostAndTransportMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "todo_project.middleware.GateMiddleware",
     "todo_project.middleware.AdminSessionMiddleware",
     "todo_project.middleware.AdminCsrfMiddleware",
     "todo_project.middleware.AdminAuthenticationMiddleware",

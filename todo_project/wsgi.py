@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Iterable
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -30,8 +29,6 @@ _this_thread = threading.local()
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
     if not hasattr(_this_thread, "closing"):
         _this_thread.closing = _Closing()
-    if "HTTP_TRANSFER_ENCODING" in environ and environ.get("wsgi.input_terminated"):
-        _read_chunked_body(environ)
     return [_whole_body(_django(environ, start_response))]
 
 
@@ -59,14 +56,3 @@ def _whole_body(response: HttpResponseBase) -> bytes:
         return b"".join(response)
     finally:
         response.close()
-
-
-def _read_chunked_body(environ: "WSGIEnvironment") -> None:
-    """Gives a body that came in chunks the length that Django needs: it reads none without.
-
-    One byte more than the limit is read, so that a body which is too large is seen to be.
-    """
-    body = environ["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
-    environ["wsgi.input"] = BytesIO(body)
-    environ["CONTENT_LENGTH"] = str(len(body))
-    del environ["HTTP_TRANSFER_ENCODING"]

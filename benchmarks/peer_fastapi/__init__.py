@@ -2,7 +2,8 @@
 
 The same here as in the service: database and schema, paths, bodies and answers of the routes that
 are measured, validation of the fields, the default order and keyset pages, the request id in header
-and `meta`, the check of the JWT's signature, issuer, audience, type and time.
+and `meta`, the check of the JWT's signature, issuer, audience, type and time. The service remembers
+the tokens that it has verified; this verifies one each time, as its documentation has it.
 
 Less than in the service: a token is trusted without a look at its session, so that a logout takes
 effect when the token expires; no limits of writes, no access log, no filters and other orders,

@@ -97,7 +97,6 @@ async def create_task(
     )
     session.add(task)
     await session.commit()
-    await session.refresh(task)
     response.headers["Location"] = f"/api/{caller_id}/tasks/{task.id}"
     return answer(request, task)
 
@@ -159,7 +158,6 @@ async def change(session: Session, task: Task, changes: dict[str, Any]) -> Task:
     task.sqlmodel_update(changes)
     session.add(task)
     await session.commit()
-    await session.refresh(task)
     return task
 
 

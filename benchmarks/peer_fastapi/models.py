@@ -17,6 +17,8 @@ Description = Annotated[str, StringConstraints(strict=True, max_length=10_000)]
 
 class Task(SQLModel, table=True):
     __tablename__ = "tasks_task"
+    # What the database fills in comes back with the write itself, by RETURNING.
+    __mapper_args__ = {"eager_defaults": True}
 
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     user_id: UUID

@@ -11,8 +11,15 @@ from urllib.parse import parse_qsl
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest
+from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
-from rest_framework.exceptions import APIException, ErrorDetail, MethodNotAllowed, ValidationError
+from rest_framework.exceptions import (
+    APIException,
+    ErrorDetail,
+    MethodNotAllowed,
+    ParseError,
+    ValidationError,
+)
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -120,7 +127,10 @@ class StrictInputMixin(APIView):
         length = _content_length(request)
         if length > settings.MAX_BODY_BYTES:
             raise PayloadTooLarge()
-        return cast("dict[str, Any]", request.data) if length else {}
+        try:
+            return cast("dict[str, Any]", request.data) if length else {}
+        except UnreadablePostError:
+            raise ParseError("The body ended before it was complete.") from None
 
     def _read_query(self, request: Request) -> tuple[Mapping[str, str], Mapping[str, Any]]:
         """The query parameters, as they came and validated."""
