@@ -5,12 +5,12 @@ uvicorn benchmarks.peer_fastapi.main:app --loop uvloop --http httptools --no-acc
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, status
-from sqlalchemy import func, tuple_
+from sqlalchemy import tuple_
 from sqlmodel import select
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -93,7 +93,7 @@ async def create_task(
         user_id=caller_id,
         title=body.title,
         description=body.description,
-        completed_at=func.now() if body.is_completed else None,
+        completed_at=datetime.now(UTC) if body.is_completed else None,
     )
     session.add(task)
     await session.commit()
@@ -154,7 +154,7 @@ async def change(session: Session, task: Task, changes: dict[str, Any]) -> Task:
     """Writes what differs; a task that is completed again keeps its time."""
     is_completed = changes.pop("is_completed", task.is_completed)
     if is_completed != task.is_completed:
-        task.completed_at = func.now() if is_completed else None
+        task.completed_at = datetime.now(UTC) if is_completed else None
     task.sqlmodel_update(changes)
     session.add(task)
     await session.commit()
