@@ -61,7 +61,7 @@ _CHANGES: Mapping[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Page:
+class FetchedPage:
     """Tasks as JSON, one more than asked for where there are more; how many there are in all."""
 
     rows: list[str]
@@ -84,7 +84,7 @@ def fetch_page(
     query: Mapping[str, Any],
     ordering: Ordering,
     after: Position | None,
-) -> Page:
+) -> FetchedPage:
     """The page of `query["limit"]` of the caller's tasks after a position, filtered by `query`."""
     filters = tuple(name for name in _FILTERS if name in query)
     sql = _page_sql(
@@ -101,7 +101,7 @@ def fetch_page(
         parameters |= {"after_value": after.value, "after_id": after.id}
     # The row too many tells of a next page.
     rows = _rows(caller, sql, {**parameters, "rows": query["limit"] + 1})
-    return Page([task for task, _ in rows if task is not None], total=rows[0][1])
+    return FetchedPage([task for task, _ in rows if task is not None], total=rows[0][1])
 
 
 def fetch(caller: Caller, task_id: UUID | None) -> str | None:

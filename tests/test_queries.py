@@ -4,6 +4,7 @@ How many statements a request takes is asserted in test_tasks.py, how many round
 `python -m benchmarks.network`.
 """
 
+import io
 import json
 import threading
 import time
@@ -297,6 +298,34 @@ def test_ended_session_comes_before_every_other_error(
     Session.objects.filter(user=alice).end()
 
     assert_error(alice_client.call(method, path), 401, "TOKEN_INVALID")
+
+
+class CutOff(io.BytesIO):
+    """A body whose client has gone."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise ConnectionResetError
+
+
+def test_ended_session_comes_before_a_body_that_was_cut_off(
+    alice: User, alice_client: ApiClient
+) -> None:
+    """[E1] [S3]"""
+
+    def post() -> Any:
+        return alice_client.generic(
+            "POST",
+            LIST,
+            headers={"authorization": f"Bearer {alice_client.access}"},
+            CONTENT_TYPE="application/json",
+            CONTENT_LENGTH="100",
+            **{"wsgi.input": CutOff()},  # type: ignore[arg-type]  # part of the environ
+        )
+
+    assert_error(post(), 400, "PARSE_ERROR")
+    Session.objects.filter(user=alice).end()
+
+    assert_error(post(), 401, "TOKEN_INVALID")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -257,6 +257,7 @@ def test_oversize_body_is_answered_unread(server: Server, headers: dict[str, str
         client.request("POST", LIST, body=task(3_000_000), headers=headers)
     answer = client.getresponse()
     assert answer.status == 413
+    assert answer.headers["Connection"] == "close"  # or the client would send its next one into it
     assert json.loads(answer.read())["error"]["code"] == "PAYLOAD_TOO_LARGE"
 
     client.close()

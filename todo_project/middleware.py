@@ -89,9 +89,8 @@ class RequestMiddleware:
         has_body = response.status_code not in (204, 304)  # RFC 9110, section 8.6
         if isinstance(response, HttpResponse) and has_body and "Content-Length" not in response:
             response["Content-Length"] = str(len(response.content))
-        if (
-            _has_unread_body(request) and not settings.DEBUG
-        ):  # wsgiref does so, and forbids to say so
+        # The development server (wsgiref) closes it too, but forbids an application to say so.
+        if _has_unread_body(request) and not settings.DEBUG:
             response["Connection"] = "close"
         self._log(request, response, duration_ms=(time.perf_counter() - started) * 1000)
         return response
@@ -218,17 +217,20 @@ def _read_chunked_body(request: HttpRequest) -> None:
 def _read_rest_of_body(request: HttpRequest) -> None:
     """Reads what the view had no need of, because it refused the request before.
 
-    Otherwise granian (hyper) closes the connection after the answer, and doesn't say so: the next
-    request on it would be lost. What is too large to be read is worth that.
+    Otherwise granian (hyper) closes the connection after the answer. What is too large to be read
+    is worth that.
     """
     if 0 < _content_length(request) <= settings.MAX_BODY_BYTES:
         with suppress(UnreadablePostError):
             request.read()
-    request.is_body_read = True  # type: ignore[attr-defined]
+        request.is_body_read = True  # type: ignore[attr-defined]
 
 
 def _has_unread_body(request: HttpRequest) -> bool:
-    """Whether granian will close the connection, so that the client had better be told."""
+    """Whether granian (hyper) will close the connection, without saying so.
+
+    Unless the client is told, the next request on it is lost.
+    """
     has_body = "HTTP_TRANSFER_ENCODING" in request.META or _content_length(request) > 0
     return has_body and not hasattr(request, "is_body_read")
 

@@ -13,13 +13,7 @@ from django.db import connection
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
-from rest_framework.exceptions import (
-    APIException,
-    ErrorDetail,
-    MethodNotAllowed,
-    ParseError,
-    ValidationError,
-)
+from rest_framework.exceptions import APIException, ErrorDetail, MethodNotAllowed, ValidationError
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -86,7 +80,7 @@ class StrictInputMixin(APIView):
             data = self._read_data(request)
             self.parameters, self.query = self._read_query(request)
             self.body = self._validated_body(request, data)
-        except APIException:
+        except (APIException, UnreadablePostError):
             self.check_deferred()
             self.require_object()
             raise
@@ -127,10 +121,7 @@ class StrictInputMixin(APIView):
         length = _content_length(request)
         if length > settings.MAX_BODY_BYTES:
             raise PayloadTooLarge()
-        try:
-            return cast("dict[str, Any]", request.data) if length else {}
-        except UnreadablePostError:
-            raise ParseError("The body ended before it was complete.") from None
+        return cast("dict[str, Any]", request.data) if length else {}
 
     def _read_query(self, request: Request) -> tuple[Mapping[str, str], Mapping[str, Any]]:
         """The query parameters, as they came and validated."""
