@@ -52,7 +52,7 @@ def test_outage_does_not_flood_the_log(
     """A line for each request that failed, /readyz too; a traceback now and then."""
     requests = [("GET", TASKS), ("POST", TASKS, {"title": "secret plans"}), ("GET", "/readyz")] * 8
     postgres.stop()
-    service.at_once(requests, alice)  # on connections that broke
+    service.at_once(requests, alice)  # most connections are found broken here
     known_lines, known_faults = len(service.log()), len(service.faults())
 
     started = time.monotonic()
@@ -65,7 +65,10 @@ def test_outage_does_not_flood_the_log(
     ids = sorted(fault["request_id"] for fault in faults)
     assert ids == sorted(answer.headers["x-request-id"] for answer in answers)
     assert {fault["cause"] for fault in faults} == {"OperationalError"}
-    assert all("Connection refused" in fault["reason"] for fault in faults)
+    reasons = [fault["reason"] for fault in faults]
+    found_broken = [reason for reason in reasons if "Connection refused" not in reason]
+    assert len(found_broken) <= PROCESSES * (THREADS + 1), found_broken  # one for each thread
+    assert not any("\n" in reason for reason in reasons), reasons
     assert sum("traceback" in fault for fault in faults) <= PROCESSES * (seconds + 1)
     log = service.log()[known_lines:]
     assert "secret plans" not in log
@@ -208,7 +211,7 @@ def test_transaction_that_hangs_ends_in_time(
         (
             "POST",
             "/api/auth/register",
-            {"email": f"{uuid4()}@example.com", "password": f"{uuid4()}"},
+            {"email": f"{uuid4()}@example.com", "password": "correct horse battery staple"},
         )
         for _ in range(PROCESSES * THREADS)
     ]
