@@ -8,8 +8,8 @@ well nobody is refused, however many there are.
 
 import os
 import re
-import threading
 import time
+from queue import Empty, SimpleQueue
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -26,8 +26,11 @@ class Gate:
     """Turns to work."""
 
     def __init__(self) -> None:
-        turns = int(os.environ.get(TURNS_VARIABLE, TURNS_DEFAULT))
-        self._turns = threading.BoundedSemaphore(turns)
+        # A queue, because threading's semaphores are written in Python: where every request waits
+        # for its turn, they took a tenth of the processor's time.
+        self._turns: SimpleQueue[None] = SimpleQueue()
+        for _ in range(int(os.environ.get(TURNS_VARIABLE, TURNS_DEFAULT))):
+            self._turns.put(None)
         self._is_stuck = False
 
     def enter(self) -> bool:
@@ -36,16 +39,18 @@ class Gate:
         After that nobody waits any more, until a request has ended well.
         """
         patience = 0 if self._is_stuck else settings.TURN_TIME_LIMIT_SECONDS
-        has_turn = self._turns.acquire(timeout=patience)
-        if not has_turn:
+        try:
+            self._turns.get(timeout=patience)
+        except Empty:
             self._is_stuck = True
-        return has_turn
+            return False
+        return True
 
     def leave(self, *, has_ended_well: bool) -> None:
         """Gives the turn back."""
         if has_ended_well:
             self._is_stuck = False
-        self._turns.release()
+        self._turns.put(None)
 
 
 def has_waited_too_long(request: HttpRequest) -> bool:
