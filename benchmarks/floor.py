@@ -159,7 +159,7 @@ def _caller(environ: dict[str, Any]) -> str:
     return str(claims["sub"])
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=16384)
 def _verified(token: str) -> dict[str, Any]:
     """As many tokens are remembered as in the service."""
     claims: dict[str, Any] = jwt.decode(

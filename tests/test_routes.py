@@ -203,6 +203,23 @@ def test_tls_is_asked_for_and_kept(settings: Any, client: ApiClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "origin", "vary"),
+    [
+        pytest.param("/api/me/tasks", None, "origin", id="API"),
+        pytest.param("/api/me/tasks", "https://evil.example", "origin", id="API, other site"),
+        pytest.param("/livez", None, None, id="health"),
+        pytest.param("/livez", "https://evil.example", None, id="health, other site"),
+    ],
+)
+def test_caches_keep_answers_to_other_sites_apart(
+    path: str, origin: str | None, vary: str | None, alice_client: ApiClient
+) -> None:
+    headers = {} if origin is None else {"origin": origin}
+
+    assert alice_client.get(path, **headers).get("Vary") == vary
+
+
+@pytest.mark.parametrize(
     ("origin", "allowed"), [("https://app.example.com", True), ("https://evil.example", False)]
 )
 def test_cors_is_an_allow_list(

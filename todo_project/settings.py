@@ -154,7 +154,7 @@ MIDDLEWARE = [
     "todo_project.middleware.RequestMiddleware",
     "todo_project.middleware.HostAndTransportMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
+    "todo_project.middleware.OriginMiddleware",
     "todo_project.middleware.GateMiddleware",
     "todo_project.middleware.AdminSessionMiddleware",
     "todo_project.middleware.AdminCsrfMiddleware",
@@ -218,7 +218,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=15)
 # So many access tokens need not be verified again by a process: 1 KB each.
-ACCESS_TOKENS_REMEMBERED = 8192
+ACCESS_TOKENS_REMEMBERED = 16384
 REFRESH_TOKEN_LIFETIME = timedelta(days=14)
 SESSION_LIFETIME = timedelta(days=90)  # from the sign-in, however often it is refreshed
 SESSIONS_PER_USER = 50  # the oldest ends when one more begins
