@@ -6,6 +6,7 @@ from uuid import UUID
 import orjson
 from django.db import IntegrityError
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
@@ -17,7 +18,7 @@ from rest_framework.viewsets import GenericViewSet
 from uuid_utils.compat import uuid7
 
 from todo_project.api.callers import Caller
-from todo_project.api.envelope import Page
+from todo_project.api.envelope import json_response
 from todo_project.api.errors import TokenInvalid
 from todo_project.api.limits import Counter, admit
 from todo_project.api.pagination import CursorCodec, Position, next_link
@@ -61,7 +62,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
             raise NotFound()
 
     @extend_schema(operation_id="tasks_list", responses=TaskSerializer(many=True))
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """List your tasks, page by page."""
         ordering = ORDERINGS[self.query["ordering"]]
         cursors = CursorCodec(ordering, page_binding(self.query, self._caller.user_id))
@@ -75,48 +76,50 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
             headers["Link"] = next_link(self._list_path, self.parameters, next_cursor)
         if page.total is not None:
             meta["total"] = page.total
-        return Page([orjson.Fragment(row) for row in page.rows[:limit]], meta=meta, headers=headers)
+        tasks = [orjson.Fragment(row) for row in page.rows[:limit]]
+        return json_response(request, tasks, headers=headers, **meta)
 
     @extend_schema(operation_id="tasks_create", responses={201: TaskSerializer})
-    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Create a task."""
         task_id = uuid7()
         try:
             written = queries.create(self._caller, self._counter, task_id, self.body)
         except IntegrityError as error:
             raise self._refusal(error) from None
-        return Response(
+        return json_response(
+            request,
             self._written(written),
             status=status.HTTP_201_CREATED,
             headers={"Location": f"{self._list_path}/{task_id}"},
         )
 
     @extend_schema(operation_id="tasks_read", responses=TaskSerializer)
-    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Read a task."""
         task = queries.fetch(self._caller, self._task_id)
         if task is None:
             raise NotFound()
-        return Response(orjson.Fragment(task))
+        return json_response(request, orjson.Fragment(task))
 
     @extend_schema(operation_id="tasks_replace", responses=TaskSerializer)
-    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def update(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Replace a task. A field that is left out keeps its value; `title` is required."""
         return self._change(self.body)
 
     @extend_schema(operation_id="tasks_update", responses=TaskSerializer)
-    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Change the fields that are sent."""
         return self._change(self.body)
 
     @extend_schema(operation_id="tasks_complete", responses=TaskSerializer)
     @action(detail=True, methods=["patch"])
-    def complete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def complete(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Complete a task, or reopen it. Set, never toggled: a repeat changes nothing."""
         return self._change({"is_completed": True, **self.body})
 
     @extend_schema(operation_id="tasks_delete", responses={204: None})
-    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Delete a task."""
         self._written(queries.delete(self._caller, self._counter, self._task_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -148,12 +151,12 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
             self.check_deferred()
             raise
 
-    def _change(self, changes: dict[str, Any]) -> Response:
+    def _change(self, changes: dict[str, Any]) -> HttpResponse:
         try:
             written = queries.change(self._caller, self._counter, self._task_id, changes)
         except IntegrityError as error:
             raise self._refusal(error) from None
-        return Response(self._written(written))
+        return json_response(self.request, self._written(written))
 
     def _written(self, written: queries.Written) -> orjson.Fragment:
         if written.usage is not None:

@@ -12,7 +12,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from .api.envelope import encode, success_body
+from .api.envelope import json_response
 from .api.errors import ServiceUnavailable, error_response, log_database_fault
 
 logger = logging.getLogger(__name__)
@@ -21,13 +21,14 @@ logger = logging.getLogger(__name__)
 # of their own and share no memory with it.
 DRAIN_FILE_VARIABLE = "TODO_DRAIN_FILE"
 
+_OK = {"status": "ok"}
 _applied = False
 
 
 @require_safe
 def livez(request: HttpRequest) -> HttpResponse:
     """200 while the process runs."""
-    return _ok(request)
+    return json_response(request, _OK)
 
 
 @require_safe
@@ -42,7 +43,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     except (DatabaseError, InterfaceError) as error:
         log_database_fault(error)
         return error_response(request, ServiceUnavailable("The database does not answer."))
-    return _ok(request)
+    return json_response(request, _OK)
 
 
 def is_draining() -> bool:
@@ -63,9 +64,3 @@ def _is_migrated() -> bool:
     executor = MigrationExecutor(connection)
     _applied = not executor.migration_plan(executor.loader.graph.leaf_nodes())
     return _applied
-
-
-def _ok(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(
-        encode(success_body(request, {"status": "ok"})), content_type="application/json"
-    )

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 
 def success_body(request: HttpRequest | Request, data: Any, **meta: Any) -> dict[str, Any]:
@@ -43,12 +42,24 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return orjson.dumps(body)
 
 
-class Page(Response):
-    """An answer whose `meta` carries more than the request's id."""
+def json_response(
+    request: HttpRequest | Request,
+    data: Any,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **meta: Any,
+) -> HttpResponse:
+    """An answer that succeeded, of data that needs no renderer, such as JSON from PostgreSQL.
 
-    def __init__(self, data: list[Any], *, meta: Mapping[str, Any], **kwargs: Any) -> None:
-        super().__init__(data, **kwargs)
-        self.meta = meta
+    REST framework's Response begins as an empty page of HTML: 40 microseconds more.
+    """
+    return HttpResponse(
+        encode(success_body(request, data, **meta)),
+        content_type="application/json",
+        status=status,
+        headers=headers,
+    )
 
 
 class EnvelopeRenderer(BaseRenderer):
@@ -70,5 +81,4 @@ class EnvelopeRenderer(BaseRenderer):
             return encode(data)
         if response.status_code == 204:
             return b""
-        meta = response.meta if isinstance(response, Page) else {}
-        return encode(success_body(renderer_context["request"], data, **meta))
+        return encode(success_body(renderer_context["request"], data))
