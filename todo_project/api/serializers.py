@@ -4,7 +4,7 @@ REST framework's own fields take `"true"` for true and 5 for "5"; these do not.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -62,5 +62,9 @@ class EmptyBody(StrictSerializer):
 
 class QuerySerializer(StrictSerializer):
     """The query parameters of an operation; of one that takes none, where it declares no field."""
+
+    # Those that hardly come twice, so that the others can be remembered. They are not validated
+    # here but by whoever uses them.
+    passed_through: ClassVar[frozenset[str]] = frozenset()
 
     unknown_message = "Unknown query parameter. Valid parameters: {valid}."

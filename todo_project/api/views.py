@@ -21,7 +21,7 @@ from .errors import PayloadTooLarge
 from .negotiation import JSONNegotiation
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
 
-QUERY_REMEMBERED_MAX_CHARACTERS = 64  # no cursors, which hardly come twice
+QUERY_REMEMBERED_MAX_CHARACTERS = 64  # of all values
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -129,9 +129,12 @@ class StrictInputMixin(APIView):
         raw = request.META.get("QUERY_STRING", "")
         if not raw and serializer_class is QuerySerializer:
             return {}, {}
-        if len(raw) <= QUERY_REMEMBERED_MAX_CHARACTERS:
-            return _remembered_query(serializer_class, raw)
-        return _read_query(serializer_class, raw)
+        parameters = parse_query_string(raw)
+        through = {n: v for n, v in parameters.items() if n in serializer_class.passed_through}
+        others = tuple((n, v) for n, v in parameters.items() if n not in through)
+        is_short = sum(len(v) for _, v in others) <= QUERY_REMEMBERED_MAX_CHARACTERS
+        values = (_remembered_query if is_short else _validated_query)(serializer_class, others)
+        return parameters, {**values, **through}
 
     def _validated_body(self, request: Request, data: dict[str, Any]) -> dict[str, Any]:
         serializer_class = self.body_serializers.get(self.operation, EmptyBody)
@@ -140,16 +143,14 @@ class StrictInputMixin(APIView):
         return _validated(serializer_class, data, is_partial=request.method == "PATCH")
 
 
-def _read_query(
-    serializer_class: type[QuerySerializer], raw: str
-) -> tuple[Mapping[str, str], Mapping[str, Any]]:
-    parameters = parse_query_string(raw)
-    values = _validated(serializer_class, parameters)
-    return MappingProxyType(parameters), MappingProxyType(values)
+def _validated_query(
+    serializer_class: type[QuerySerializer], parameters: tuple[tuple[str, str], ...]
+) -> Mapping[str, Any]:
+    return MappingProxyType(_validated(serializer_class, dict(parameters)))
 
 
 # Most clients ask for the same few lists again and again: 0.1 ms each time.
-_remembered_query = lru_cache(maxsize=1024)(_read_query)
+_remembered_query = lru_cache(maxsize=1024)(_validated_query)
 
 
 def _validated(
