@@ -13,7 +13,7 @@ from .service import Account, Caller, Service
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 
-WARM_UP_REQUESTS = 4  # until the only thread is connected, and has prepared what it needs
+THREADS = 2  # one of them to spare; each connects, and prepares what it needs
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,10 @@ def test_one_round_trip(
     """The session's check, the count of a write and the work."""
     proxy, _ = proxied
     counts = []
-    for _ in range(WARM_UP_REQUESTS + 1):
+    for _ in range(5 * THREADS):
         task = caller.call("POST", TASKS, {"title": "x"}).data["id"]
         before = proxy.round_trips
         assert caller.call(method, TASKS + path.format(task), body).is_success
         counts.append(proxy.round_trips - before)
 
-    assert counts[-1] == 1
+    assert counts.count(1) >= len(counts) - THREADS, counts
