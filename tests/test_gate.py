@@ -3,8 +3,11 @@
 What the gate does while a database hangs is in tests/faults.
 """
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -111,3 +114,32 @@ def test_turns(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     gate.leave(has_ended_well=True)
     assert gate.enter()
     assert has_waited_in_vain()
+
+
+def test_turn_that_another_takes_first(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waited for it keeps to the time limit, though it was waked up, and found nothing."""
+    settings.TURN_TIME_LIMIT_SECONDS = 0.1
+    monkeypatch.setenv(TURNS_VARIABLE, "1")
+    gate = Gate()
+    assert gate.enter()
+    with ThreadPoolExecutor(1) as pool, slow_to_give_way():
+        waiting = pool.submit(gate.enter)
+        time.sleep(0.02)
+        gate.leave(has_ended_well=True)
+        assert gate.enter()
+        works_until = time.monotonic() + 0.2
+        while time.monotonic() < works_until:
+            pass
+
+        assert waiting.result(timeout=1) is False
+
+
+@contextmanager
+def slow_to_give_way() -> Iterator[None]:
+    """Threads that compute give others no time by themselves."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(10)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)

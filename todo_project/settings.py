@@ -217,7 +217,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=15)
-# So many access tokens need not be verified again by a process: 1 KB each.
+# So many access tokens need not be verified again by a process: enough for 10,000 people who use it
+# at once, at 1 KB each.
 ACCESS_TOKENS_REMEMBERED = 16384
 REFRESH_TOKEN_LIFETIME = timedelta(days=14)
 SESSION_LIFETIME = timedelta(days=90)  # from the sign-in, however often it is refreshed
