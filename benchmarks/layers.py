@@ -131,7 +131,7 @@ def _parts(people: Any) -> dict[str, Callable[[], object]]:
     user_id, access, tasks = people[0]
     claims = tokens.read_access(access.encode())
     bearer = Bearer(claims.user_id, claims.session_id)
-    query = views._validated_query(TaskListQuery, (("limit", "20"),))
+    query = views._validated(TaskListQuery, {"limit": "20"})
     ordering = ORDERINGS["-created_at"]
     cursors = CursorCodec(ordering, {"owner": user_id})
     row = {"created_at": "2026-01-01T00:00:00.000000Z", "id": user_id}

@@ -73,8 +73,6 @@ class TimeField(serializers.DateTimeField):
 class TaskListQuery(QuerySerializer):
     """The query parameters of a list of tasks."""
 
-    passed_through = frozenset({"cursor"})
-
     limit = PageSizeField(
         min_value=1,
         max_value=settings.PAGE_SIZE_MAX,

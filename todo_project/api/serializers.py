@@ -4,7 +4,8 @@ REST framework's own fields take `"true"` for true and 5 for "5"; these do not.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any
 
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -61,10 +62,34 @@ class EmptyBody(StrictSerializer):
 
 
 class QuerySerializer(StrictSerializer):
-    """The query parameters of an operation; of one that takes none, where it declares no field."""
+    """The query parameters of an operation; of one that takes none, where it declares no field.
 
-    # Those that hardly come twice, so that the others can be remembered. They are not validated
-    # here but by whoever uses them.
-    passed_through: ClassVar[frozenset[str]] = frozenset()
+    None is required, and only those that were sent are validated: a list has many, and most
+    requests send one or two.
+    """
 
     unknown_message = "Unknown query parameter. Valid parameters: {valid}."
+
+    def to_internal_value(self, data: Mapping[str, str]) -> Any:
+        values = dict(self._defaults)
+        faults: dict[str, Any] = {}
+        for name, text in data.items():
+            if name not in self.fields:
+                faults[name] = [ErrorDetail(self._unknown_message(), code="unknown")]
+                continue
+            try:
+                values[name] = self.fields[name].run_validation(text)
+            except ValidationError as error:
+                faults[name] = error.detail
+        if faults:
+            raise ValidationError(faults)
+        return values
+
+    @cached_property
+    def _defaults(self) -> Mapping[str, Any]:
+        assert not any(field.required for field in self.fields.values())
+        return {
+            name: field.default
+            for name, field in self.fields.items()
+            if field.default is not serializers.empty
+        }

@@ -3,8 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
-from functools import cache, lru_cache
-from types import MappingProxyType
+from functools import cache
 from typing import Any, ClassVar, NoReturn, cast
 from urllib.parse import parse_qsl
 
@@ -21,7 +20,6 @@ from .errors import PayloadTooLarge
 from .negotiation import JSONNegotiation
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
 
-QUERY_REMEMBERED_MAX_CHARACTERS = 64  # of all values
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -44,7 +42,7 @@ class StrictInputMixin(APIView):
 
     content_negotiation_class = JSONNegotiation
 
-    # OPTIONS is for CORS preflight, which CorsMiddleware answers before a view is reached.
+    # OPTIONS is for CORS preflight, which OriginMiddleware answers before a view is reached.
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]  # noqa: RUF012
 
     body: dict[str, Any]
@@ -130,11 +128,7 @@ class StrictInputMixin(APIView):
         if not raw and serializer_class is QuerySerializer:
             return {}, {}
         parameters = parse_query_string(raw)
-        through = {n: v for n, v in parameters.items() if n in serializer_class.passed_through}
-        others = tuple((n, v) for n, v in parameters.items() if n not in through)
-        is_short = sum(len(v) for _, v in others) <= QUERY_REMEMBERED_MAX_CHARACTERS
-        values = (_remembered_query if is_short else _validated_query)(serializer_class, others)
-        return parameters, {**values, **through}
+        return parameters, _validated(serializer_class, parameters)
 
     def _validated_body(self, request: Request, data: dict[str, Any]) -> dict[str, Any]:
         serializer_class = self.body_serializers.get(self.operation, EmptyBody)
@@ -143,18 +137,8 @@ class StrictInputMixin(APIView):
         return _validated(serializer_class, data, is_partial=request.method == "PATCH")
 
 
-def _validated_query(
-    serializer_class: type[QuerySerializer], parameters: tuple[tuple[str, str], ...]
-) -> Mapping[str, Any]:
-    return MappingProxyType(_validated(serializer_class, dict(parameters)))
-
-
-# Most clients ask for the same few lists again and again: 0.1 ms each time.
-_remembered_query = lru_cache(maxsize=1024)(_validated_query)
-
-
 def _validated(
-    serializer_class: type[StrictSerializer], data: dict[str, Any], *, is_partial: bool = False
+    serializer_class: type[StrictSerializer], data: Mapping[str, Any], *, is_partial: bool = False
 ) -> dict[str, Any]:
     reader = _reader(serializer_class, is_partial=is_partial)
     return cast("dict[str, Any]", reader.run_validation(data))
