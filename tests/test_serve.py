@@ -9,16 +9,18 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPResponse
 from io import BytesIO
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
+import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
@@ -129,7 +131,10 @@ def read_answer(client: socket.socket) -> tuple[int, bytes]:
 @pytest.fixture(scope="module")
 def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> str:
     with django_db_blocker.unblock():
-        return str(connection.settings_dict["NAME"])
+        name = str(connection.settings_dict["NAME"])
+    # pytest-django makes the test database only for tests that are marked.
+    assert name.startswith("test_"), "Select a test marked django_db, too: `or thread_that_ends`."
+    return name
 
 
 @pytest.fixture(scope="module")
@@ -447,29 +452,45 @@ def test_refuses_numbers_out_of_range(option: str) -> None:
         call_command("serve", f"--{option}=-1")
 
 
+def ready() -> psycopg.Connection[Any]:
+    """The connection of a request in this thread that asks the database something."""
+    from todo_project.wsgi import application
+
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/readyz",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "wsgi.input": BytesIO(),
+    }
+    list(application(environ, lambda *args: lambda _: None))
+    used: psycopg.Connection[Any] = connection.connection
+    return used
+
+
 @pytest.mark.django_db
 def test_thread_that_ends_leaves_no_connection() -> None:
     """Not even until the garbage collector comes by."""
-    from todo_project.wsgi import application
-
-    used: list[Any] = []
-
-    def work() -> None:
-        environ = {
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": "/readyz",
-            "SERVER_NAME": "127.0.0.1",
-            "SERVER_PORT": "80",
-            "wsgi.input": BytesIO(),
-        }
-        list(application(environ, lambda *args: lambda _: None))
-        used.append(connection.connection)
-
     gc.disable()
     try:
-        thread = Thread(target=work)
-        thread.start()
-        thread.join()
-        assert used[0].closed
+        with ThreadPoolExecutor(1) as thread:
+            used = thread.submit(ready).result()
+            assert not used.closed
+        assert used.closed
     finally:
         gc.enable()
+
+
+@pytest.mark.django_db
+def test_connection_past_its_age_is_replaced() -> None:
+    """Neon suspends a database that nobody uses, and connections to it die then."""
+
+    def expire() -> None:
+        connection.close_at = time.monotonic()
+
+    with ThreadPoolExecutor(1) as thread:
+        young = thread.submit(ready).result()
+        assert thread.submit(ready).result() is young
+        thread.submit(expire).result()
+        assert thread.submit(ready).result() is not young
+        assert young.closed

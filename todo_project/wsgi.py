@@ -20,8 +20,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_project.settings")
 _django = get_wsgi_application()
 if not settings.DEBUG:
     # What Django does before and after each request for any number of databases, for caches, a log
-    # of queries, and other routes than ROOT_URLCONF's: 100 microseconds. Here is one database,
-    # which is looked after below, and nothing of the rest.
+    # of queries, and other routes than ROOT_URLCONF's: 100 microseconds. Requests use one database,
+    # whose connection is looked after below, and nothing of the rest.
     request_started.disconnect(close_old_connections)
     request_started.disconnect(reset_queries)
     request_finished.disconnect(close_old_connections)
@@ -32,13 +32,13 @@ _this_thread = threading.local()
 
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
     if not hasattr(_this_thread, "database"):
-        _this_thread.database = _ThreadsDatabase()
+        _this_thread.database = _Database()
     _this_thread.database.connection.close_if_unusable_or_obsolete()
     return [_whole_body(_django(environ, start_response))]
 
 
-class _ThreadsDatabase:
-    """Closes the database connection of the thread that it is stored in, when the thread ends.
+class _Database:
+    """The connection of the thread that it is stored in, closed when the thread ends.
 
     granian ends idle threads. The connection is part of a reference cycle and would stay open, and
     its slot taken, until the garbage collector comes by, which in an idle process may be never.

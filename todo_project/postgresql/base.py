@@ -40,7 +40,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super().set_autocommit(autocommit, *args, **kwargs)
 
     def close_if_unusable_or_obsolete(self) -> None:
-        """Django calls this before and after each request. It asks the server nothing.
+        """Called before each request. It asks the server nothing.
 
         Django itself would ask, after an error, whether the connection still works: outside of the
         watchdog's sight, so that a server which froze meanwhile would keep the thread for ever.
