@@ -77,7 +77,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         if page.total is not None:
             meta["total"] = page.total
         tasks = [orjson.Fragment(row) for row in page.rows[:limit]]
-        return json_response(request, tasks, headers=headers, **meta)
+        return json_response(request, tasks, meta=meta, headers=headers)
 
     @extend_schema(operation_id="tasks_create", responses={201: TaskSerializer})
     def create(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -9,6 +9,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 ACCEPT_MAX_CHARACTERS = 8192  # parsing more costs more than it can say
+_USUAL = ("", "*/*", "application/json")
 _RANGES = frozenset({("application", "json"), ("application", "*"), ("*", "*")})
 
 
@@ -23,7 +24,7 @@ class JSONNegotiation(DefaultContentNegotiation):
     ) -> tuple[BaseRenderer, str]:
         renderer = next(iter(renderers))
         accept: str = request.META.get("HTTP_ACCEPT", "").strip()
-        if accept and accept != "*/*":
+        if accept not in _USUAL:
             if len(accept) > ACCEPT_MAX_CHARACTERS:
                 raise NotAcceptable()
             accepted = {(t.main_type, t.sub_type) for t in request._request.accepted_types}
