@@ -52,7 +52,7 @@ def test_outage_does_not_flood_the_log(
     """A line for each request that failed, /readyz too; a traceback now and then."""
     requests = [("GET", TASKS), ("POST", TASKS, {"title": "secret plans"}), ("GET", "/readyz")] * 8
     postgres.stop()
-    service.at_once(requests, alice)  # most connections are found broken here
+    service.at_once(requests, alice)  # on connections that broke
     known_lines, known_faults = len(service.log()), len(service.faults())
 
     started = time.monotonic()
@@ -66,8 +66,9 @@ def test_outage_does_not_flood_the_log(
     assert ids == sorted(answer.headers["x-request-id"] for answer in answers)
     assert {fault["cause"] for fault in faults} == {"OperationalError"}
     reasons = [fault["reason"] for fault in faults]
-    found_broken = [reason for reason in reasons if "Connection refused" not in reason]
-    assert len(found_broken) <= PROCESSES * (THREADS + 1), found_broken  # one for each thread
+    refused = [reason for reason in reasons if "Connection refused" in reason]
+    # A machine that stalls has other reasons now and then, such as the time to connect.
+    assert len(refused) >= 0.9 * len(reasons), set(reasons)
     assert not any("\n" in reason for reason in reasons), reasons
     assert sum("traceback" in fault for fault in faults) <= PROCESSES * (seconds + 1)
     log = service.log()[known_lines:]
