@@ -41,7 +41,7 @@ help:
 	@echo 'make lock     pin the requirements anew, with hashes'
 	@echo 'make serve    migrate, and run the production server; reads the environment, not .env'
 	@echo 'make secret   print a random secret'
-	@echo 'make bench    measure the service beside a FastAPI peer; 20 minutes; needs wrk'
+	@echo 'make bench    measure the service beside a FastAPI peer; 25 minutes; needs wrk'
 	@echo 'make bench-quick  the same, small and in three minutes'
 	@echo 'make clean    remove .venv, .venv-bench and caches; .env and the databases stay'
 	@echo

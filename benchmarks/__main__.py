@@ -35,7 +35,7 @@ class Extent:
 FULL = Extent(
     scale=Scale(users=10_000, tasks_per_user=100),
     plan=[(connections, route) for connections in CONNECTIONS for route in ROUTES],
-    rounds=2,
+    rounds=3,
     bare_sql_rounds=2,
     seconds=2,
 )
@@ -66,7 +66,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = command.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="less data, fewer and shorter loads")
-    parser.add_argument("--rounds", type=int, help="default: 2")
+    parser.add_argument("--rounds", type=int, help="default: 3, quick: 2")
     parser.add_argument("--seconds", type=int, help="of a load, at least (default: 2)")
     parser.add_argument("--connections", type=int, nargs="+", metavar="N", help="default: all")
     parser.add_argument("--routes", nargs="+", choices=ROUTES, help="default: all")
