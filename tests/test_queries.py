@@ -311,16 +311,15 @@ def test_ended_session_comes_before_a_body_that_was_cut_off(
     alice: User, alice_client: ApiClient
 ) -> None:
     """[E1] [S3]"""
+    environ: dict[str, Any] = {
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": "100",
+        "wsgi.input": CutOff(),
+    }
 
     def post() -> Any:
-        return alice_client.generic(
-            "POST",
-            LIST,
-            headers={"authorization": f"Bearer {alice_client.access}"},
-            CONTENT_TYPE="application/json",
-            CONTENT_LENGTH="100",
-            **{"wsgi.input": CutOff()},  # type: ignore[arg-type]  # part of the environ
-        )
+        headers = {"authorization": f"Bearer {alice_client.access}"}
+        return alice_client.generic("POST", LIST, headers=headers, **environ)
 
     assert_error(post(), 400, "PARSE_ERROR")
     Session.objects.filter(user=alice).end()

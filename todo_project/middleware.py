@@ -49,6 +49,7 @@ from .api.errors import (
     log_database_fault,
 )
 from .api.limits import Usage
+from .api.parsers import content_length
 from .gate import Gate, has_waited_too_long
 from .watchdog import watchdog
 
@@ -236,7 +237,8 @@ def _read_rest_of_body(request: HttpRequest) -> None:
     Otherwise granian (hyper) closes the connection after the answer. What is too large to be read
     is worth that.
     """
-    if 0 < _content_length(request) <= settings.MAX_BODY_BYTES:
+    length = content_length(request)
+    if length is not None and 0 < length <= settings.MAX_BODY_BYTES:
         with suppress(UnreadablePostError):
             request.read()
         request.is_body_read = True  # type: ignore[attr-defined]
@@ -247,13 +249,8 @@ def _has_unread_body(request: HttpRequest) -> bool:
 
     Unless the client is told, the next request on it is lost.
     """
-    has_body = "HTTP_TRANSFER_ENCODING" in request.META or _content_length(request) > 0
+    has_body = "HTTP_TRANSFER_ENCODING" in request.META or content_length(request) != 0
     return has_body and not hasattr(request, "is_body_read")
-
-
-def _content_length(request: HttpRequest) -> int:
-    length = request.META.get("CONTENT_LENGTH") or "0"
-    return int(length) if length.isdecimal() else 0
 
 
 class HostAndTransportMiddleware(SecurityMiddleware):

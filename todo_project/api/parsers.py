@@ -10,11 +10,20 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
+from django.http import HttpRequest
 from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
 from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 
 # A JSON escape of a UTF-16 surrogate: well-formed only in pairs, which json.loads does not check.
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def content_length(request: HttpRequest | Request) -> int | None:
+    """How many bytes the body is said to have: 0 without the header, None where it is no number."""
+    length: str = request.META.get("CONTENT_LENGTH") or "0"
+    is_number = length.isascii() and length.isdigit() and len(length) <= 18
+    return int(length) if is_number else None
 
 
 class StrictJSONParser(BaseParser):

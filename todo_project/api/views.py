@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 
 from .errors import PayloadTooLarge
 from .negotiation import JSONNegotiation
+from .parsers import content_length
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
 
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -116,7 +117,12 @@ class StrictInputMixin(APIView):
         return "get" if method == "head" else method
 
     def _read_data(self, request: Request) -> dict[str, Any]:
-        length = _content_length(request)
+        if "HTTP_TRANSFER_ENCODING" in request.META:
+            # GateMiddleware reads chunks where the server hands them over.
+            raise ValidationError("Send the body with a Content-Length: chunks are not read here.")
+        length = content_length(request)
+        if length is None:
+            raise ValidationError("Content-Length is not a number.")
         if length > settings.MAX_BODY_BYTES:
             raise PayloadTooLarge()
         return cast("dict[str, Any]", request.data) if length else {}
@@ -183,13 +189,3 @@ def parse_query_string(raw: str) -> dict[str, str]:
     if faults:
         raise ValidationError(faults)
     return parameters
-
-
-def _content_length(request: Request) -> int:
-    if "HTTP_TRANSFER_ENCODING" in request.META:
-        # wsgi.py reads chunks where the server hands them over.
-        raise ValidationError("Send the body with a Content-Length: chunks are not read here.")
-    length: str = request.META.get("CONTENT_LENGTH") or "0"
-    if not (length.isascii() and length.isdigit() and len(length) <= 18):
-        raise ValidationError("Content-Length is not a number.")
-    return int(length)
