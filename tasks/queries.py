@@ -12,15 +12,18 @@ this is worth beside Django's ORM.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 
 from todo_project.api.callers import Caller
 from todo_project.api.errors import SessionEnded
 from todo_project.api.limits import COUNT_SQL, Counter, Usage
 from todo_project.api.pagination import Ordering, Position
+
+if TYPE_CHECKING:
+    from todo_project.postgresql.base import DatabaseWrapper
 
 # RFC 3339, in UTC and microseconds, as settings.REST_FRAMEWORK["DATETIME_FORMAT"].
 _TIME = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS {0}"""
@@ -60,7 +63,7 @@ _CHANGES: Mapping[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FetchedPage:
     """Tasks as JSON, one more than asked for where there are more; how many there are in all."""
 
@@ -68,7 +71,7 @@ class FetchedPage:
     total: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Written:
     """A task as JSON after a write, or None where nothing was written, and how the write counted.
 
@@ -138,9 +141,8 @@ def delete(caller: Caller, counter: Counter | None, task_id: UUID | None) -> Wri
 def _rows(caller: Caller, sql: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
     """What a statement gives, whose first rows depend on the caller alone: at least one."""
     who = {"user_id": caller.user_id, "session_id": caller.session_id}
-    with connection.cursor() as cursor:
-        cursor.execute(sql, {**parameters, **who})
-        rows: Sequence[Any] = cursor.fetchall()
+    database = cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
+    rows = database.fetch_all(sql, {**parameters, **who})
     if not rows:
         raise SessionEnded()
     return rows

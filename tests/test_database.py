@@ -1,14 +1,16 @@
-"""What the database keeps whoever writes: rules, indexes, cascades."""
+"""What the database keeps whoever writes: rules, indexes, cascades; and how statements reach it."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from django.db import IntegrityError, connection, models
+from django.db import IntegrityError, connection, models, transaction
+from django.db.transaction import TransactionManagementError
 from django.db.utils import DataError, NotSupportedError, ProgrammingError
 
 from accounts.models import Session, User
 from tasks.models import Task
 from tests.conftest import begin_session
+from todo_project.postgresql.base import CURSORS_MAX, DatabaseWrapper
 
 
 @pytest.mark.parametrize(
@@ -101,3 +103,43 @@ def test_deleting_a_person_loads_none_of_their_tasks(
 
     assert not any("tasks_task" in query["sql"] for query in captured.captured_queries)
     assert not Task.objects.exists()
+
+
+@pytest.fixture
+def database(db: None) -> DatabaseWrapper:
+    return cast("DatabaseWrapper", connection)
+
+
+def test_kept_cursors_are_bounded(database: DatabaseWrapper) -> None:
+    for n in range(CURSORS_MAX + 1):
+        assert database.fetch_all(f"SELECT {n} + %(one)s", {"one": 1}) == [(n + 1,)]
+
+    assert 0 < len(database._cursors) <= CURSORS_MAX
+
+
+def test_kept_cursor_lets_go_of_its_rows(database: DatabaseWrapper) -> None:
+    """A page of tasks may have megabytes, and there is a cursor for each statement and thread."""
+    database.fetch_all("SELECT repeat('x', 1000000)", {})
+
+    results = [cursor.pgresult for cursor in database._cursors.values()]
+    assert results
+    assert all(result is not None and result.ntuples == 0 for result in results)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_kept_cursors_go_with_their_connection() -> None:
+    database = cast("DatabaseWrapper", connection)
+    database.fetch_all("SELECT 1", {})
+
+    database.close()
+
+    assert database.fetch_all("SELECT 1", {}) == [(1,)]
+
+
+def test_kept_cursor_minds_a_transaction_that_will_be_rolled_back(
+    database: DatabaseWrapper,
+) -> None:
+    with transaction.atomic():
+        transaction.set_rollback(True)
+        with pytest.raises(TransactionManagementError):
+            database.fetch_all("SELECT 1", {})

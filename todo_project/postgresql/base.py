@@ -6,17 +6,45 @@ https://docs.djangoproject.com/en/5.2/ref/databases/#subclassing-the-built-in-da
 
 import select
 import socket
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import psycopg
 from django.conf import settings
 from django.db.backends.postgresql import base
 
 CONNECT_TIMEOUT_MIN_SECONDS = 2  # psycopg takes none that is shorter
+CURSORS_MAX = 100  # as many as psycopg keeps prepared statements
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """Replaces broken connections before they are used, and gives up on new ones in time."""
+
+    def fetch_all(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of one statement, by a cursor that is kept for it as long as the connection.
+
+        To make a cursor costs more than to use it: psycopg finds out anew how to convert each type.
+        Raises what Django's cursors raise. Where queries are logged or wrapped it is one of those.
+        """
+        if self.queries_logged or self.execute_wrappers:
+            with self.cursor() as django_cursor:
+                django_cursor.execute(sql, parameters)
+                return cast("list[tuple[Any, ...]]", django_cursor.fetchall())
+        if self.connection is None:
+            self.ensure_connection()
+        self.validate_no_broken_transaction()
+        with self.wrap_database_errors:
+            cursor = self._cursors.get(sql)
+            if cursor is None:
+                if len(self._cursors) >= CURSORS_MAX:
+                    self._cursors.clear()
+                cursor = self._cursors[sql] = self.connection.cursor()
+            cursor.execute(sql, parameters)
+            rows = cursor.fetchall()
+            result = cursor.pgresult
+            assert result is not None
+            result.clear()  # the rows are not to be kept
+            return rows
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection[Any]:
         """Connects within the connect_timeout, however many addresses the host has.
@@ -27,6 +55,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         conn_params = {**conn_params, **_addresses(conn_params)}
         connection: psycopg.Connection[Any] = super().get_new_connection(conn_params)
+        self._cursors: dict[str, psycopg.Cursor[Any]] = {}
         return connection
 
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
