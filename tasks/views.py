@@ -13,12 +13,11 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import ErrorDetail, NotFound, ValidationError
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 from uuid_utils.compat import uuid7
 
 from todo_project.api.callers import Caller
-from todo_project.api.envelope import json_response
+from todo_project.api.envelope import empty_response, json_response
 from todo_project.api.errors import TokenInvalid
 from todo_project.api.limits import Counter, admit
 from todo_project.api.pagination import CursorCodec, Position, next_link
@@ -122,7 +121,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Delete a task."""
         self._written(queries.delete(self._caller, self._counter, self._task_id))
-        return Response(status=status.HTTP_204_NO_CONTENT)
+        return empty_response()
 
     @property
     def _caller(self) -> Caller:

@@ -1,5 +1,6 @@
 """The routes' spellings, methods and headers, the health of the process, and the access log."""
 
+import gc
 import json
 import logging
 from typing import Any
@@ -8,11 +9,13 @@ from uuid import UUID
 import pytest
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
+from django.test import RequestFactory
+from django.test.client import ClientHandler
 
 from accounts.models import User
 from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, begin_session
 from todo_project import health
 
 
@@ -359,3 +362,45 @@ def test_errors_of_the_server_are_traced_and_quote_no_search(
         crash["X-Request-ID"],
         outer_crash["X-Request-ID"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "", None),
+        ("GET", "?limit=1&is_completed=false", None),
+        ("POST", "", {"title": "x"}),
+        ("GET", "/{task}", None),
+        ("PUT", "/{task}", {"title": "y"}),
+        ("PATCH", "/{task}", {"title": "z"}),
+        ("PATCH", "/{task}/complete", {}),
+        ("DELETE", "/{task}", None),
+    ],
+    ids=["list", "filtered list", "create", "read", "replace", "change", "complete", "delete"],
+)
+def test_request_leaves_nothing_for_the_garbage_collector(
+    method: str, path: str, body: Any, alice: User
+) -> None:
+    """What it leaves stays in memory with the whole answer, and costs time to be found."""
+    handler = ClientHandler()
+    first, second = (Task.objects.create(user=alice, title=title) for title in "ab")
+    token = begin_session(alice).access
+
+    def answer(task: Task) -> int:
+        request = RequestFactory().generic(
+            method,
+            "/api/me/tasks" + path.format(task=task.pk),
+            b"" if body is None else json.dumps(body),
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        return int(handler(request.environ).status_code)
+
+    assert answer(first) < 300
+    gc.collect()
+    gc.disable()
+    try:
+        assert answer(second) < 300
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

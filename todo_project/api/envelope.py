@@ -62,6 +62,13 @@ def json_response(
     )
 
 
+def empty_response() -> HttpResponse:
+    """An answer that succeeded and has nothing to say: 204."""
+    response = HttpResponse(status=204)
+    del response["Content-Type"]
+    return response
+
+
 class EnvelopeRenderer(BaseRenderer):
     """Writes what a view returned as `data`, and what the exception handler made as it is."""
 

@@ -51,19 +51,30 @@ class StrictInputMixin(APIView):
     parameters: Mapping[str, str]  # those of the query, as they came
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answers the request; a read whose connection turned out to be dead is tried once more.
+        """Answers the request, and leaves nothing for the garbage collector.
+
+        View and request refer to each other, and would stay, with what they hold, until it comes.
+        """
+        response = self._answer(request, *args, **kwargs)
+        self.request.parser_context.clear()
+        vars(self).clear()
+        return response
+
+    def _answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """The answer; a read whose connection turned out to be dead is tried once more.
 
         A database that has slept closes the connections of those who slept with it. Where there was
         no connection to begin with, a fresh one has failed already. Writes are never tried again:
         whether the first try took effect can't be known.
         """
+        if request.method not in ("GET", "HEAD"):
+            return super().dispatch(request, *args, **kwargs)
         started = time.monotonic()
         was_connected = connection.connection is not None
         response = super().dispatch(request, *args, **kwargs)
         if (
             was_connected
             and getattr(request, "is_connection_lost", False)
-            and request.method in ("GET", "HEAD")
             and time.monotonic() - started < settings.REQUEST_TIME_LIMIT_SECONDS / 4
         ):
             connection.close()
