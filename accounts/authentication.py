@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import cast
+from typing import ClassVar, cast
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
@@ -15,7 +14,18 @@ from .models import Session, User
 from .tokens import read_access
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user of whom only the id is known, which is what an access token says.
+
+    `request.user` where there is a Bearer.
+    """
+
+    pk: UUID
+    is_authenticated: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class Bearer:
     """Whoever bears a good access token, before it was looked up whether its session has ended.
 
@@ -47,8 +57,7 @@ class SessionTokenAuthentication(JWTAuthentication):
     """`Authorization: Bearer <access token>`; without the header the caller is anonymous.
 
     `request.user` is the user and `request.auth` the session, by one query. A view that
-    `defers_session_check` gets a Bearer as `request.auth` instead, and a user of whom only the id
-    is known, without any query.
+    `defers_session_check` gets a Person and a Bearer instead, without any query.
 
     Raises TokenExpired, TokenInvalid or SessionEnded.
     """
@@ -56,7 +65,9 @@ class SessionTokenAuthentication(JWTAuthentication):
     def __init__(self) -> None:
         """Without the parent's, which looks the user model up, for each request anew."""
 
-    def authenticate(self, request: Request) -> tuple[User, Session | Bearer] | None:  # type: ignore[override]
+    def authenticate(  # type: ignore[override]
+        self, request: Request
+    ) -> tuple[User, Session] | tuple[Person, Bearer] | None:
         header = self.get_header(request)
         scheme, _, raw_token = (header or b"").strip().partition(b" ")
         if scheme.lower() != b"bearer":  # RFC 9110, section 11.1: in any case
@@ -64,8 +75,7 @@ class SessionTokenAuthentication(JWTAuthentication):
         claims = read_access(raw_token.strip())
         note_user(request, claims.user_id)
         if request.parser_context["view"].defers_session_check:
-            user = User.from_db(DEFAULT_DB_ALIAS, ("id",), (claims.user_id,))
-            return user, Bearer(claims.user_id, claims.session_id)
+            return Person(claims.user_id), Bearer(claims.user_id, claims.session_id)
         sessions = Session.objects.of_token(claims.session_id, claims.user_id)
         session = sessions.select_related("user").first()
         if session is None:
