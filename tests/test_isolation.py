@@ -64,15 +64,15 @@ ROUTES: dict[str, Route] = {
         "/api/auth/sessions/{session}", "token", ("DELETE",)
     ),
     **{
-        f"{prefix}/{pattern}": Route(
+        pattern.format(prefix=prefix): Route(
             f"/{prefix}/{route.path}", route.kind, route.methods, route.body
         )
         for prefix in ("api", "users")
         for pattern, route in zip(
             (
-                r"^(?P<user_id>[^/]+)/tasks/?\Z",
-                r"^(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/?\Z",
-                r"^(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/complete/?\Z",
+                r"^{prefix}/(?P<user_id>[^/]+)/tasks/?\Z",
+                r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/?\Z",
+                r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/complete/?\Z",
             ),
             TASK_ROUTES,
             strict=True,

@@ -7,6 +7,8 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 from rest_framework.exceptions import NotFound
 
+from tasks.urls import task_routes
+
 from .api.errors import error_response
 from .health import livez, readyz
 
@@ -22,7 +24,7 @@ def not_found(request: HttpRequest, rest: str = "") -> HttpResponse:
 
 urlpatterns = [
     # First, because paths are compared with one route after the other.
-    path("api/", include("tasks.urls")),
+    *task_routes("api"),
     re_path(r"^\Z", RedirectView.as_view(url="/api/docs", http_method_names=["get", "head"])),
     re_path(r"^livez/?\Z", livez),
     re_path(r"^readyz/?\Z", readyz),
@@ -30,7 +32,7 @@ urlpatterns = [
     re_path(r"^api/docs/?\Z", SpectacularSwaggerView.as_view(url_name="schema")),
     re_path(r"^api/redoc/?\Z", SpectacularRedocView.as_view(url_name="schema")),
     path("api/auth/", include("accounts.urls")),
-    path("users/", include("tasks.urls")),
+    *task_routes("users"),
     # Admin's redirect to an object's page on the site: there are none, and it answers 500.
     path("admin/r/<path:rest>", not_found),
     re_path(r"^admin\Z", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),
