@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.fields import get_error_detail
 
 
 class StringField(serializers.CharField):
@@ -38,19 +40,42 @@ class StrictSerializer(serializers.Serializer[Any]):
     unknown_message = "Unknown field. Valid fields: {valid}."
 
     def to_internal_value(self, data: Mapping[str, Any]) -> Any:
-        faults: dict[str, Any] = {
-            name: [ErrorDetail(self._unknown_message(), code="unknown")]
-            for name in data
-            if name not in self.fields
-        }
-        try:
-            values = super().to_internal_value(data)
-        except ValidationError as error:
-            assert isinstance(error.detail, dict)
-            faults.update(error.detail)
+        """Validates the fields that were sent, and no others: a list has many, a request few.
+
+        Each by itself and under its own name: `validate_<field>` and `source` are not looked at.
+        """
+        values: dict[str, Any] = {} if self.partial else dict(self._defaults)
+        faults: dict[str, Any] = {}
+        for name, value in data.items():
+            field = self.fields.get(name)
+            if field is None:
+                faults[name] = [ErrorDetail(self._unknown_message(), code="unknown")]
+            elif not field.read_only:
+                try:
+                    values[name] = field.run_validation(value)
+                except ValidationError as error:
+                    faults[name] = error.detail
+                except DjangoValidationError as error:
+                    faults[name] = get_error_detail(error)
+        if not self.partial:
+            for name in self._required - data.keys():
+                message = str(self.fields[name].error_messages["required"])
+                faults[name] = [ErrorDetail(message, code="required")]
         if faults:
             raise ValidationError(faults)
         return values
+
+    @cached_property
+    def _required(self) -> frozenset[str]:
+        return frozenset(name for name, field in self.fields.items() if field.required)
+
+    @cached_property
+    def _defaults(self) -> Mapping[str, Any]:
+        return {
+            name: field.default
+            for name, field in self.fields.items()
+            if field.default is not serializers.empty
+        }
 
     def _unknown_message(self) -> str:
         valid = ", ".join(sorted(self.fields)) or "none"
@@ -62,34 +87,6 @@ class EmptyBody(StrictSerializer):
 
 
 class QuerySerializer(StrictSerializer):
-    """The query parameters of an operation; of one that takes none, where it declares no field.
-
-    None is required, and only those that were sent are validated: a list has many, and most
-    requests send one or two.
-    """
+    """The query parameters of an operation; of one that takes none, where it declares no field."""
 
     unknown_message = "Unknown query parameter. Valid parameters: {valid}."
-
-    def to_internal_value(self, data: Mapping[str, str]) -> Any:
-        values = dict(self._defaults)
-        faults: dict[str, Any] = {}
-        for name, text in data.items():
-            if name not in self.fields:
-                faults[name] = [ErrorDetail(self._unknown_message(), code="unknown")]
-                continue
-            try:
-                values[name] = self.fields[name].run_validation(text)
-            except ValidationError as error:
-                faults[name] = error.detail
-        if faults:
-            raise ValidationError(faults)
-        return values
-
-    @cached_property
-    def _defaults(self) -> Mapping[str, Any]:
-        assert not any(field.required for field in self.fields.values())
-        return {
-            name: field.default
-            for name, field in self.fields.items()
-            if field.default is not serializers.empty
-        }
