@@ -81,7 +81,7 @@ class RequestMiddleware:
         request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else str(uuid4())
         request.request_id = request_id  # type: ignore[attr-defined]
         logs.request_id.set(request_id)
-        with watchdog.watch():
+        with watchdog:
             response = self.get_response(request)
         if _is_foreign_error(request, response):
             response = _in_api_shape(request, response)
@@ -182,6 +182,13 @@ class OriginMiddleware(CorsMiddleware):
 
     async_capable = False
 
+    def __init__(self, get_response: GetResponse) -> None:
+        super().__init__(get_response)
+        self._paths = re.compile(settings.CORS_URLS_REGEX)
+
+    def is_enabled(self, request: HttpRequest) -> bool:
+        return self._paths.match(request.path_info) is not None
+
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
             return cast("HttpResponseBase", super().__call__(request))
@@ -237,7 +244,7 @@ def _read_rest_of_body(request: HttpRequest) -> None:
     Otherwise granian (hyper) closes the connection after the answer. What is too large to be read
     is worth that.
     """
-    length = content_length(request)
+    length = content_length(request.META)
     if length is not None and 0 < length <= settings.MAX_BODY_BYTES:
         with suppress(UnreadablePostError):
             request.read()
@@ -249,8 +256,9 @@ def _has_unread_body(request: HttpRequest) -> bool:
 
     Unless the client is told, the next request on it is lost.
     """
-    has_body = "HTTP_TRANSFER_ENCODING" in request.META or content_length(request) != 0
-    return has_body and not hasattr(request, "is_body_read")
+    return not hasattr(request, "is_body_read") and (
+        "HTTP_TRANSFER_ENCODING" in request.META or content_length(request.META) != 0
+    )
 
 
 class HostAndTransportMiddleware(SecurityMiddleware):

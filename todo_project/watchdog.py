@@ -8,8 +8,6 @@ request's time is over, and psycopg raises OperationalError at once, which is an
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -20,7 +18,10 @@ POLL_SECONDS = 0.25
 
 
 class Watchdog:
-    """Watches the requests of one process, by a thread that sleeps while there are none."""
+    """Watches the requests of one process, by a thread that sleeps while there are none.
+
+    A context manager for the thread that a request runs in.
+    """
 
     def __init__(self) -> None:
         self._requests: dict[int, tuple[float, Any]] = {}
@@ -28,23 +29,20 @@ class Watchdog:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def watch(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Gives what the block asks of the database settings.REQUEST_TIME_LIMIT_SECONDS."""
         if self._thread is None:
             self._start()
-        key = threading.get_ident()
         deadline = time.monotonic() + settings.REQUEST_TIME_LIMIT_SECONDS
         wrapper = connections[DEFAULT_DB_ALIAS]
         with self._lock:  # not while the watchdog looks through them
-            self._requests[key] = (deadline, wrapper)
+            self._requests[threading.get_ident()] = (deadline, wrapper)
             if not self._busy.is_set():
                 self._busy.set()
-        try:
-            yield
-        finally:
-            with self._lock:  # not while its socket is being shut down
-                del self._requests[key]
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:  # not while its socket is being shut down
+            del self._requests[threading.get_ident()]
 
     def _start(self) -> None:
         with self._lock:

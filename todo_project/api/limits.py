@@ -22,7 +22,7 @@ from todo_project.addresses import client_network
 from todo_project.environment import Rate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Usage:
     """How much of a limit is used, the present try included."""
 
@@ -39,7 +39,7 @@ class Usage:
         return max(0, self.limit - self.hits)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Counter:
     """Counts the tries of one identity in windows of `rate.period_seconds`."""
 

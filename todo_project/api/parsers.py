@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
-from django.http import HttpRequest
 from rest_framework.exceptions import ParseError, UnsupportedMediaType, ValidationError
 from rest_framework.parsers import BaseParser
-from rest_framework.request import Request
 
 # A JSON escape of a UTF-16 surrogate: well-formed only in pairs, which json.loads does not check.
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def content_length(request: HttpRequest | Request) -> int | None:
+def content_length(environ: Mapping[str, Any]) -> int | None:
     """How many bytes the body is said to have: 0 without the header, None where it is no number."""
-    length: str = request.META.get("CONTENT_LENGTH") or "0"
+    length: str = environ.get("CONTENT_LENGTH") or "0"
     is_number = length.isascii() and length.isdigit() and len(length) <= 18
     return int(length) if is_number else None
 
@@ -43,9 +41,7 @@ class StrictJSONParser(BaseParser):
         except UnicodeDecodeError:
             raise ParseError("The body is not UTF-8.") from None
         try:
-            value = json.loads(
-                text, object_pairs_hook=_object_of_unique_keys, parse_constant=_refuse_constant
-            )
+            value = _decoder.decode(text)
         except RecursionError:
             raise ParseError(_TOO_DEEP) from None
         except ValueError as error:  # json.JSONDecodeError, or a number too long to be converted
@@ -89,6 +85,11 @@ def _object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object_of_unique_keys, parse_constant=_refuse_constant
+)
 
 
 def _reason(error: ValueError) -> str:

@@ -83,7 +83,7 @@ class StrictInputMixin(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if str(request.method) not in self.allowed_methods:
+        if not self._takes(str(request.method).lower()):
             self.check_deferred()
             raise MethodNotAllowed(str(request.method))
         try:
@@ -127,11 +127,15 @@ class StrictInputMixin(APIView):
         method = str(self.request.method).lower()
         return "get" if method == "head" else method
 
+    def _takes(self, method: str) -> bool:
+        return method in self.http_method_names and hasattr(self, method)
+
     def _read_data(self, request: Request) -> dict[str, Any]:
-        if "HTTP_TRANSFER_ENCODING" in request.META:
+        environ = request.META
+        if "HTTP_TRANSFER_ENCODING" in environ:
             # GateMiddleware reads chunks where the server hands them over.
             raise ValidationError("Send the body with a Content-Length: chunks are not read here.")
-        length = content_length(request)
+        length = content_length(environ)
         if length is None:
             raise ValidationError("Content-Length is not a number.")
         if length > settings.MAX_BODY_BYTES:
