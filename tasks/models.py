@@ -1,10 +1,9 @@
 """What a task is, and which rules the database keeps for it whoever writes."""
 
 from typing import Any, ClassVar, Self
+from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Length, Now
@@ -16,9 +15,9 @@ DESCRIPTION_MAX_CHARACTERS = 10_000
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
-    def owned_by(self, user: AbstractBaseUser | AnonymousUser) -> Self:
-        """The tasks of `user`. The statements of queries.py say the same by themselves."""
-        return self.filter(user_id=user.pk)
+    def owned_by(self, user_id: UUID) -> Self:
+        """The tasks of a user. The statements of queries.py say the same by themselves."""
+        return self.filter(user_id=user_id)
 
     def change(self, **fields: Any) -> int:
         """Changes `fields` of these tasks, in one statement that touches no other column.

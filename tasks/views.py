@@ -51,7 +51,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
     }
 
     def get_queryset(self) -> QuerySet[Task]:
-        return Task.objects.owned_by(self.request.user)
+        return Task.objects.owned_by(self._caller.user_id)
 
     def require_object(self) -> None:
         if "task_id" not in self.kwargs:

@@ -8,7 +8,7 @@ maps each field to a list of {"code", "message"}, with "non_field_errors" for th
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from django.http import HttpRequest, HttpResponse
@@ -82,10 +82,10 @@ class EnvelopeRenderer(BaseRenderer):
         accepted_media_type: str | None = None,
         renderer_context: Mapping[str, Any] | None = None,
     ) -> bytes:
-        assert renderer_context is not None
-        response = renderer_context["response"]
+        context = cast("dict[str, Any]", renderer_context)
+        response = context.pop("response")  # or the two refer to each other for good
         if response.exception:
             return encode(data)
         if response.status_code == 204:
             return b""
-        return encode(success_body(renderer_context["request"], data))
+        return encode(success_body(context["request"], data))

@@ -40,6 +40,8 @@ class StrictJSONParser(BaseParser):
             text = stream.read().decode("utf-8")
         except UnicodeDecodeError:
             raise ParseError("The body is not UTF-8.") from None
+        if text.startswith("\ufeff"):  # RFC 8259, section 8.1
+            raise ParseError("The body is not JSON: it begins with a byte order mark.")
         try:
             value = _decoder.decode(text)
         except RecursionError:

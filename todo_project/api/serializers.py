@@ -42,40 +42,43 @@ class StrictSerializer(serializers.Serializer[Any]):
     def to_internal_value(self, data: Mapping[str, Any]) -> Any:
         """Validates the fields that were sent, and no others: a list has many, a request few.
 
-        Each by itself and under its own name: `validate_<field>` and `source` are not looked at.
+        A `source` with dots is not followed.
         """
-        values: dict[str, Any] = {} if self.partial else dict(self._defaults)
+        values = {} if self.partial else {f.source: f.get_default() for f in self._defaulted}
         faults: dict[str, Any] = {}
-        for name, value in data.items():
+        for name, sent in data.items():
             field = self.fields.get(name)
             if field is None:
                 faults[name] = [ErrorDetail(self._unknown_message(), code="unknown")]
             elif not field.read_only:
                 try:
-                    values[name] = field.run_validation(value)
+                    value = field.run_validation(sent)
+                    validate = getattr(self, f"validate_{name}", None)
+                    values[field.source] = value if validate is None else validate(value)
                 except ValidationError as error:
                     faults[name] = error.detail
                 except DjangoValidationError as error:
                     faults[name] = get_error_detail(error)
         if not self.partial:
-            for name in self._required - data.keys():
-                message = str(self.fields[name].error_messages["required"])
-                faults[name] = [ErrorDetail(message, code="required")]
+            for name in self._required:
+                if name not in data:
+                    message = str(self.fields[name].error_messages["required"])
+                    faults[name] = [ErrorDetail(message, code="required")]
         if faults:
             raise ValidationError(faults)
         return values
 
     @cached_property
-    def _required(self) -> frozenset[str]:
-        return frozenset(name for name, field in self.fields.items() if field.required)
+    def _required(self) -> tuple[str, ...]:
+        return tuple(name for name, field in self.fields.items() if field.required)
 
     @cached_property
-    def _defaults(self) -> Mapping[str, Any]:
-        return {
-            name: field.default
-            for name, field in self.fields.items()
-            if field.default is not serializers.empty
-        }
+    def _defaulted(self) -> tuple[serializers.Field[Any, Any, Any, Any], ...]:
+        return tuple(
+            field
+            for field in self.fields.values()
+            if field.default is not serializers.empty and not field.read_only
+        )
 
     def _unknown_message(self) -> str:
         valid = ", ".join(sorted(self.fields)) or "none"

@@ -51,9 +51,10 @@ class StrictInputMixin(APIView):
     parameters: Mapping[str, str]  # those of the query, as they came
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answers the request, and leaves nothing for the garbage collector.
+        """Answers the request, and lets go of it.
 
-        View and request refer to each other, and would stay, with what they hold, until it comes.
+        View and request refer to each other, and would stay in memory, with what they hold, until
+        the garbage collector comes by.
         """
         response = self._answer(request, *args, **kwargs)
         self.request.parser_context.clear()

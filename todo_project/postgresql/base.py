@@ -7,6 +7,7 @@ https://docs.djangoproject.com/en/5.2/ref/databases/#subclassing-the-built-in-da
 import select
 import socket
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, cast
 
 import psycopg
@@ -24,14 +25,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """The rows of one statement, by a cursor that is kept for it as long as the connection.
 
         To make a cursor costs more than to use it: psycopg finds out anew how to convert each type.
-        Raises what Django's cursors raise. Where queries are logged or wrapped it is one of those.
+        Raises what Django's cursors raise. It is one of those where queries are logged or wrapped;
+        and where psycopg writes the parameters into them, because it would keep what it wrote.
         """
-        if self.queries_logged or self.execute_wrappers:
+        if self.queries_logged or self.execute_wrappers or not self._server_binds:
             with self.cursor() as django_cursor:
                 django_cursor.execute(sql, parameters)
                 return cast("list[tuple[Any, ...]]", django_cursor.fetchall())
         if self.connection is None:
             self.ensure_connection()
+        self.validate_thread_sharing()
         self.validate_no_broken_transaction()
         with self.wrap_database_errors:
             cursor = self._cursors.get(sql)
@@ -45,6 +48,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
             assert result is not None
             result.clear()  # the rows are not to be kept
             return rows
+
+    @cached_property
+    def _server_binds(self) -> bool:
+        return bool(self.settings_dict["OPTIONS"].get("server_side_binding"))
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection[Any]:
         """Connects within the connect_timeout, however many addresses the host has.

@@ -119,7 +119,7 @@ def _seed(password: str) -> str:
         user.set_password(password)
         user.save(update_fields=["password"])
         done = f"{EMAIL} was there: gave it a new password, and ended its sessions."
-    if Task.objects.owned_by(user).exists():
+    if Task.objects.owned_by(user.pk).exists():
         return f"{done} Left its tasks as they are."
     now = timezone.now()
     Task.objects.bulk_create(sample.as_task(user, now) for sample in SAMPLES)
