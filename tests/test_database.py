@@ -3,7 +3,15 @@
 from typing import Any, cast
 
 import pytest
-from django.db import IntegrityError, connection, models, transaction
+from django.conf import settings
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    IntegrityError,
+    connection,
+    connections,
+    models,
+    transaction,
+)
 from django.db.transaction import TransactionManagementError
 from django.db.utils import DataError, NotSupportedError, ProgrammingError
 
@@ -107,14 +115,15 @@ def test_deleting_a_person_loads_none_of_their_tasks(
 
 @pytest.fixture
 def database(db: None) -> DatabaseWrapper:
-    return cast("DatabaseWrapper", connection)
+    return cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
 
 
 def test_kept_cursors_are_bounded(database: DatabaseWrapper) -> None:
     for n in range(CURSORS_MAX + 1):
         assert database.fetch_all(f"SELECT {n} + %(one)s", {"one": 1}) == [(n + 1,)]
 
-    assert 0 < len(database._cursors) <= CURSORS_MAX
+    assert len(database._cursors) <= CURSORS_MAX
+    assert bool(database._cursors) is settings.PREPARED_STATEMENTS
 
 
 def test_kept_cursor_lets_go_of_its_rows(database: DatabaseWrapper) -> None:
@@ -122,13 +131,25 @@ def test_kept_cursor_lets_go_of_its_rows(database: DatabaseWrapper) -> None:
     database.fetch_all("SELECT repeat('x', 1000000)", {})
 
     results = [cursor.pgresult for cursor in database._cursors.values()]
-    assert results
+    assert bool(results) is settings.PREPARED_STATEMENTS
     assert all(result is not None and result.ntuples == 0 for result in results)
+
+
+def test_cursor_that_would_keep_the_parameters_is_not_kept(
+    database: DatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it would where psycopg writes them into the statement: without prepared statements."""
+    monkeypatch.setitem(database.__dict__, "_server_binds", False)
+    database._cursors.clear()
+
+    assert database.fetch_all("SELECT %(text)s::text", {"text": "private"}) == [("private",)]
+
+    assert not database._cursors
 
 
 @pytest.mark.django_db(transaction=True)
 def test_kept_cursors_go_with_their_connection() -> None:
-    database = cast("DatabaseWrapper", connection)
+    database = cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
     database.fetch_all("SELECT 1", {})
 
     database.close()
