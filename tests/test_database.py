@@ -1,11 +1,13 @@
 """What the database keeps whoever writes: rules, indexes, cascades; and how statements reach it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
 from django.conf import settings
 from django.db import (
     DEFAULT_DB_ALIAS,
+    DatabaseError,
     IntegrityError,
     connection,
     connections,
@@ -148,13 +150,18 @@ def test_cursor_that_would_keep_the_parameters_is_not_kept(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_kept_cursors_go_with_their_connection() -> None:
-    database = cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
+def test_kept_cursors_go_with_their_connection(database: DatabaseWrapper) -> None:
     database.fetch_all("SELECT 1", {})
 
     database.close()
 
     assert database.fetch_all("SELECT 1", {}) == [(1,)]
+
+
+def test_kept_cursors_stay_in_their_thread(database: DatabaseWrapper) -> None:
+    """Another thread's statement would take the place of this one's rows."""
+    with ThreadPoolExecutor(1) as thread, pytest.raises(DatabaseError, match="same thread"):
+        thread.submit(database.fetch_all, "SELECT 1", {}).result()
 
 
 def test_kept_cursor_minds_a_transaction_that_will_be_rolled_back(

@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from rest_framework.exceptions import ValidationError
 
 from tasks.models import Task
 from tests.client import ApiClient, assert_error
+from todo_project.api.serializers import StrictSerializer, StringField
 
 LIST = "/api/me/tasks"
 
@@ -291,3 +293,48 @@ def test_chunks_are_not_ignored(alice_client: ApiClient, task: Task) -> None:
     response = alice_client.patch(f"{LIST}/{task.pk}/complete", transfer_encoding="chunked")
 
     assert_error(response, 400, "VALIDATION_ERROR")
+
+
+def test_byte_order_mark_is_called_by_its_name(alice_client: ApiClient) -> None:
+    """Whoever gets this sees nothing wrong in their editor."""
+    response = alice_client.post(LIST, b"\xef\xbb\xbf{}")
+
+    assert_error(response, 400, "PARSE_ERROR")
+    assert "byte order mark" in json.loads(response.content)["error"]["message"]
+
+
+class Conventions(StrictSerializer):
+    """What REST framework's serializers understand, and these must not drop in silence."""
+
+    renamed = StringField(source="inside")
+    checked = StringField()
+    made = StringField(default=lambda: "made")
+    read = StringField(read_only=True, default="read")
+
+    def validate_checked(self, value: str) -> str:
+        if value == "bad":
+            raise ValidationError("No.", code="bad")
+        return value.upper()
+
+
+def test_strict_serializers_heed_the_conventions() -> None:
+    values = Conventions().run_validation({"renamed": "x", "checked": "y", "read": "sent"})
+
+    assert values == {"inside": "x", "checked": "Y", "made": "made"}
+
+
+@pytest.mark.parametrize(
+    ("data", "faults"),
+    [
+        pytest.param({}, [("renamed", "required"), ("checked", "required")], id="in order"),
+        pytest.param({"renamed": "x", "checked": "bad"}, [("checked", "bad")], id="validate_"),
+    ],
+)
+def test_strict_serializers_name_each_fault(
+    data: dict[str, str], faults: list[tuple[str, str]]
+) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Conventions().run_validation(data)
+
+    codes: Any = raised.value.get_codes()
+    assert [(field, code) for field, (code,) in codes.items()] == faults

@@ -129,6 +129,7 @@ class StrictInputMixin(APIView):
         return "get" if method == "head" else method
 
     def _takes(self, method: str) -> bool:
+        """Whether it is one of `allowed_methods`, without making that list for each request."""
         return method in self.http_method_names and hasattr(self, method)
 
     def _read_data(self, request: Request) -> dict[str, Any]:
