@@ -11,7 +11,7 @@ import psycopg
 
 from .service import PROJECT
 
-OURS = ("Django", "djangorestframework", "psycopg", "granian", "orjson", "PyJWT")
+OURS = ("Django", "djangorestframework", "psycopg", "httptools", "orjson", "PyJWT")
 PEERS = ("fastapi", "sqlmodel", "SQLAlchemy", "asyncpg", "uvicorn", "uvloop", "pydantic", "PyJWT")
 POSTGRES_SETTINGS = ("shared_buffers", "fsync", "synchronous_commit")
 

@@ -1,13 +1,14 @@
 """The floor: the same answers without a framework, which no framework can be faster than.
 
-One WSGI callable under granian, one statement for each request, prepared; PostgreSQL makes the JSON
-of the tasks. A token is checked by PyJWT once, and trusted without a look at its session. Fields
-are validated, but by the shortest code that does; what isn't measured isn't there: other errors
-than a status, filters, limits, logs.
+One WSGI callable under the service's server, one statement for each request, prepared; PostgreSQL
+makes the JSON of the tasks. A token is checked by PyJWT once, and trusted without a look at its
+session. Fields are validated, but by the shortest code that does; what isn't measured isn't there:
+other errors than a status, filters, limits, logs.
 """
 
 import os
 import re
+import sys
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable
@@ -20,6 +21,9 @@ import jwt
 import orjson
 import psycopg
 from uuid_utils.compat import uuid7
+
+from todo_project.server.supervisor import Drain, Supervisor, listening
+from todo_project.server.worker import Options
 
 _SIGNING_KEY = os.environ["JWT_SIGNING_KEY"]
 _PATH = re.compile(r"/api/([^/]+)/tasks(?:/([0-9a-f-]{36})(/complete)?)?")
@@ -204,3 +208,15 @@ def _execute(statement: str, values: Any) -> psycopg.Cursor[Any]:
         )
         cursor = _thread.cursor = connection.cursor()
     return cursor.execute(statement, values)
+
+
+def main(port: int, threads: int) -> None:
+    """Serves until SIGTERM comes."""
+    options = Options(threads=threads, keep_alive_seconds=75, body_max_bytes=256 * 1024)
+    with listening("127.0.0.1", port) as listener:
+        drain = Drain(0, lambda: None)
+        Supervisor(listener, lambda: application, options, processes=1, drain=drain).run()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

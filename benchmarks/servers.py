@@ -81,16 +81,10 @@ def peer() -> Program:
 
 
 def floor() -> Program:
-    """No framework, under granian."""
+    """No framework, under the service's own server."""
 
     def command(port: int) -> list[str]:
-        return [
-            *(sys.executable, "-m", "granian", "benchmarks.floor:application"),
-            *("--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--http", "1"),
-            *("--workers", "1", "--blocking-threads", str(THREADS), "--no-ws"),
-            # As the service has them, or 1,000 connections would be turned away.
-            *("--backlog", "2048", "--backpressure", "2048"),
-        ]
+        return [sys.executable, "-m", "benchmarks.floor", str(port), str(THREADS)]
 
     return Program("floor", command, _bare_environment)
 

@@ -1,6 +1,6 @@
 """`manage.py serve` with real processes: what its HTTP keeps, and how it ends.
 
-What a granian of another version does otherwise shows here.
+What an httptools of another version does otherwise shows here.
 """
 
 import gc
@@ -32,6 +32,7 @@ from tests.conftest import begin_session
 from tests.processes import database_url, production, start, wait_until
 from tests.smtp import mail_server
 from todo_project.management.commands import serve
+from todo_project.server import supervisor
 
 PROCESSES = 2
 THREADS = 2
@@ -244,7 +245,8 @@ def test_body_in_chunks_is_read(
     assert answer.headers["Content-Type"] == "application/json"
 
 
-def test_length_beside_chunks_is_not_believed(server: Server, access: str) -> None:
+def test_length_beside_chunks_is_refused(server: Server, access: str) -> None:
+    """RFC 9112, section 6.1: of two lengths a proxy may have believed the other one."""
     body = task(0)
     client = server.send(
         f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {access}\n"
@@ -252,7 +254,7 @@ def test_length_beside_chunks_is_not_believed(server: Server, access: str) -> No
         b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body),
     )
 
-    assert read_answer(client)[0] == 201
+    assert read_answer(client)[0] == 400
 
 
 def test_oversize_body_is_answered_unread(server: Server, headers: dict[str, str]) -> None:
@@ -362,7 +364,9 @@ def test_sigterm_drains_and_then_stops(own_server: Server, access: str) -> None:
     assert not any(worker.is_running() for worker in workers)
     assert list(own_server.temporary.iterdir()) == []
     lines = [json.loads(line) for line in own_server.log.read_text().splitlines()]
-    own = [line["message"] for line in lines if line["logger"] == serve.__name__]
+    own = [
+        line["message"] for line in lines if line["logger"] in (serve.__name__, supervisor.__name__)
+    ]
     assert own == ["serving", "draining", "stopping", "stopped"]
 
 
@@ -435,7 +439,7 @@ def test_refuses_debug(settings: Settings) -> None:
 
 
 def test_refuses_a_port_that_is_taken() -> None:
-    """granian would share it with whoever has it."""
+    """With SO_REUSEPORT the two would share it."""
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         taken.bind(("127.0.0.1", 0))

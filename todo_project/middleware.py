@@ -7,9 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
-from io import BytesIO
 from typing import Any, cast
 
 from corsheaders.middleware import CorsMiddleware
@@ -22,7 +20,6 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import DisallowedHost
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
-from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
@@ -49,7 +46,6 @@ from .api.errors import (
     log_database_fault,
 )
 from .api.limits import Usage
-from .api.parsers import content_length
 from .gate import Gate, has_waited_too_long
 from .watchdog import watchdog
 
@@ -92,9 +88,6 @@ class RequestMiddleware:
         has_body = response.status_code not in (204, 304)  # RFC 9110, section 8.6
         if isinstance(response, HttpResponse) and has_body and "Content-Length" not in response:
             response["Content-Length"] = str(len(response.content))
-        # The development server (wsgiref) closes it too, but forbids an application to say so.
-        if _has_unread_body(request) and not settings.DEBUG:
-            response["Connection"] = "close"
         self._log(request, response, duration_ms=(time.perf_counter() - started) * 1000)
         return response
 
@@ -199,10 +192,9 @@ class OriginMiddleware(CorsMiddleware):
 
 
 class GateMiddleware:
-    """Gives each request a turn to work, or refuses it; and reads its body whole in that turn.
+    """Gives each request a turn to work, or refuses it.
 
-    Clients may take for ever to send a body, and must not hold the thread that never works. What
-    is above this reads none and asks the database nothing.
+    What is above this asks the database nothing.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -216,49 +208,11 @@ class GateMiddleware:
             return error_response(request, ServiceUnavailable())
         status = 503
         try:
-            _read_chunked_body(request)
             response = self.get_response(request)
-            _read_rest_of_body(request)
             status = response.status_code
             return response
         finally:
             self._gate.leave(has_ended_well=status != 503)
-
-
-def _read_chunked_body(request: HttpRequest) -> None:
-    """Gives a body that came in chunks the length that Django needs: it reads none without.
-
-    One byte more than the limit is read, so that a body which is too large is seen to be.
-    """
-    environ = request.META
-    if "HTTP_TRANSFER_ENCODING" in environ and environ.get("wsgi.input_terminated"):
-        body = environ["wsgi.input"].read(settings.MAX_BODY_BYTES + 1)
-        request._stream = BytesIO(body)  # noqa: SLF001  # made by WSGIRequest of no length
-        environ["CONTENT_LENGTH"] = str(len(body))
-        del environ["HTTP_TRANSFER_ENCODING"]
-
-
-def _read_rest_of_body(request: HttpRequest) -> None:
-    """Reads what the view had no need of, because it refused the request before.
-
-    Otherwise granian (hyper) closes the connection after the answer. What is too large to be read
-    is worth that.
-    """
-    length = content_length(request.META)
-    if length is not None and 0 < length <= settings.MAX_BODY_BYTES:
-        with suppress(UnreadablePostError):
-            request.read()
-        request.is_body_read = True  # type: ignore[attr-defined]
-
-
-def _has_unread_body(request: HttpRequest) -> bool:
-    """Whether granian (hyper) will close the connection, without saying so.
-
-    Unless the client is told, the next request on it is lost.
-    """
-    return not hasattr(request, "is_body_read") and (
-        "HTTP_TRANSFER_ENCODING" in request.META or content_length(request.META) != 0
-    )
 
 
 class HostAndTransportMiddleware(SecurityMiddleware):

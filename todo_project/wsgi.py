@@ -1,4 +1,4 @@
-"""The application for WSGI servers; `manage.py serve` runs it under granian."""
+"""The application for WSGI servers; `manage.py serve` runs it."""
 
 import os
 import threading
@@ -40,8 +40,8 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
 class _Database:
     """The connection of the thread that it is stored in, closed when the thread ends.
 
-    granian ends idle threads. The connection is part of a reference cycle and would stay open, and
-    its slot taken, until the garbage collector comes by, which in an idle process may be never.
+    Some servers end idle threads. The connection is part of a reference cycle and would stay open,
+    and its slot taken, until the garbage collector comes by, which in an idle process may be never.
     """
 
     def __init__(self) -> None:

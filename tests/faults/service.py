@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPMessage
 from types import MappingProxyType
 from typing import IO, Any, Self
 from uuid import uuid4
@@ -43,7 +43,7 @@ class Answer:
     method: str
     path: str
     status: int
-    headers: Mapping[str, str]
+    headers: HTTPMessage  # whatever the case of their names
     content: bytes
     seconds: float
     sent: Any = None
@@ -93,7 +93,7 @@ class Caller:
             method,
             path,
             response.status,
-            dict(response.getheaders()),
+            response.headers,
             received,
             time.monotonic() - started,
             body,

@@ -1,0 +1,513 @@
+"""The HTTP server by itself: what it makes of bytes, and what its clients may hold."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from http.client import HTTPResponse
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.processes import wait_until
+from todo_project.server import messages, worker
+from todo_project.server.messages import Request, RequestReader
+from todo_project.server.supervisor import listening
+from todo_project.server.worker import Options, Worker
+
+BODY_MAX = 1000
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def read(*pieces: bytes, ends: bool = False) -> tuple[list[Request], RequestReader]:
+    """The requests that some pieces make."""
+    reader = RequestReader(BODY_MAX)
+    requests = []
+    for piece in pieces:
+        reader.feed(piece)
+        while request := reader.next():
+            requests.append(request)
+    if ends:
+        reader.feed_end()
+        while request := reader.next():
+            requests.append(request)
+    return requests, reader
+
+
+def environ(head: bytes, **common: str) -> dict[str, Any]:
+    ((request, *_), _) = read(head + b"\r\n")
+    made = request.environ(common)
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"X_Forwarded_For",
+        b"x_forwarded_for",
+        b"X_FORWARDED_FOR",
+        b"X-Forwarded_For",
+        b"X_Forwarded-For",
+        b"x-forwarded_for",
+        b"_X-Forwarded-For",
+        b"X-Forwarded-For_",
+    ],
+)
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_header_with_an_underscore_is_none(name: bytes, place: str) -> None:
+    """[H2] However it is spelled, and wherever it stands."""
+    lines = [b"X-Forwarded-For: 192.0.2.1", name + b": 203.0.113.9"]
+    if place == "before":
+        lines.reverse()
+
+    made = environ(GET + b"\r\n".join(lines) + b"\r\n")
+
+    assert made["HTTP_X_FORWARDED_FOR"] == "192.0.2.1"
+    assert "203.0.113.9" not in str(made)
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "value"),
+    [
+        pytest.param(b"A: 1\r\na: 2\r\nB: 3\r\nA: 4\r\n", "HTTP_A", "1, 2, 4", id="one list"),
+        pytest.param(b"Cookie: a=1\r\nCookie: b=2\r\n", "HTTP_COOKIE", "a=1; b=2", id="cookies"),
+        pytest.param(b"Content-Type: a/b\r\n", "CONTENT_TYPE", "a/b", id="type"),
+        pytest.param(b"A: \xc3\xa9\xff\r\n", "HTTP_A", "\xc3\xa9\xff", id="not ASCII"),
+        pytest.param(b"A:\r\n", "HTTP_A", "", id="empty"),
+        pytest.param(b"A: \t x y \t\r\n", "HTTP_A", "x y", id="white space around"),
+        pytest.param(b"X" * 50 + b": 1\r\n", "HTTP_" + "X" * 50, "1", id="long name"),
+    ],
+)
+def test_headers_in_the_environ(lines: bytes, key: str, value: str) -> None:
+    assert environ(GET + lines)[key] == value
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        pytest.param(b"/a?b=%20&c", "/a", "b=%20&c", id="usual"),
+        pytest.param(b"/%2F%C3%A9%ff", "//\xc3\xa9\xff", "", id="escaped"),
+        pytest.param(b"/\xc3\xa9?\xc3\xa9", "/\xc3\xa9", "%C3%A9", id="not escaped"),
+        pytest.param(b"//a/../b", "//a/../b", "", id="as it came"),
+        pytest.param(b"/a?b?c", "/a", "b?c", id="two question marks"),
+        pytest.param(b"http://host:81/a?b", "/a", "b", id="absolute"),
+        pytest.param(b"http://host:81", "/", "", id="absolute without a path"),
+    ],
+)
+def test_target(target: bytes, path: str, query: str) -> None:
+    ((request,), _) = read(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+
+    made = request.environ({})
+
+    assert made is not None
+    assert (made["PATH_INFO"], made["QUERY_STRING"]) == (path, query)
+    # RFC 9112, section 3.2.2: what the target says counts.
+    assert made["HTTP_HOST"] == ("host:81" if target.startswith(b"http") else "x")
+
+
+@pytest.mark.parametrize("target", [b"*", b"ftp://host/a", b"http:///a"])
+def test_target_that_is_no_path(target: bytes) -> None:
+    ((request,), _) = read(b"OPTIONS %s HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    assert request.environ({}) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nA : 1\r\n\r\n", 400, id="space before colon"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: 1\r\n B: 2\r\n\r\n", 400, id="folded"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: a\x00b\r\n\r\n", 400, id="NUL"),
+        pytest.param(b"GET / HTTP/1.1\nHost: x\n\n", 400, id="bare line feeds"),
+        pytest.param(b"GET / HTTP/1.1\r\nA: 1\rB: 2\r\n\r\n", 400, id="bare carriage return"),
+        pytest.param(b"GET /a b HTTP/1.1\r\n\r\n", 400, id="space in the target"),
+        pytest.param(b"NONSENSE\r\n\r\n", 400, id="no request"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01", 400, id="TLS"),
+        pytest.param(b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505, id="HTTP/2"),
+        pytest.param(POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, id="lengths"),
+        pytest.param(POST + b"Content-Length: +1\r\n\r\n", 400, id="signed length"),
+        pytest.param(POST + b"Content-Length: 1,1\r\n\r\n", 400, id="list of lengths"),
+        pytest.param(POST + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n", 400, id="huge length"),
+        pytest.param(
+            POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, id="both"
+        ),
+        pytest.param(POST + b"Transfer-Encoding: chunked, a\r\n\r\n", 400, id="chunks inside"),
+        pytest.param(POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, id="other coding"),
+        pytest.param(CHUNKED + b"zz\r\n", 400, id="no size of a chunk"),
+        pytest.param(CHUNKED + b"-1\r\n", 400, id="negative size of a chunk"),
+        pytest.param(CHUNKED + b"2\r\nabcd\r\n", 400, id="longer chunk than said"),
+        pytest.param(GET + b"A: 1\r\n" * messages.HEADERS_MAX + b"\r\n", 431, id="many headers"),
+        pytest.param(GET + b"A: " + b"x" * 40_000 + b"\r\n\r\n", 431, id="long header"),
+        pytest.param(GET + b"A: " + b"x" * 40_000, 431, id="endless header"),
+        pytest.param(GET + b"x" * 40_000, 431, id="endless name"),
+        pytest.param(b"GET /" + b"x" * 40_000, 431, id="endless target"),
+    ],
+)
+def test_refused(data: bytes, status: int) -> None:
+    requests, reader = read(data)
+    assert requests == []
+    assert reader.fault == status
+
+
+def test_two_hundred_headers_are_read() -> None:
+    """Of 16 KiB in all, as the contract's section 3 promises."""
+    lines = b"".join(b"X-Number-%d: %s\r\n" % (number, b"x" * 60) for number in range(200))
+    assert environ(GET + lines)["HTTP_X_NUMBER_199"] == "x" * 60
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [
+        pytest.param(GET + b"\r\n", b"", id="none"),
+        pytest.param(POST + b"Content-Length: 3\r\n\r\nabc", b"abc", id="announced"),
+        pytest.param(CHUNKED + b"2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n", b"abc", id="chunks"),
+        pytest.param(
+            CHUNKED + b"3\r\nabc\r\n0\r\nX-Forwarded-For: 1\r\n\r\n", b"abc", id="trailer"
+        ),
+        pytest.param(CHUNKED + b"0\r\n\r\n", b"", id="empty, in chunks"),
+        pytest.param(
+            CHUNKED + b"1\r\nx\r\n" * BODY_MAX + b"0\r\n\r\n", b"x" * BODY_MAX, id="tiny chunks"
+        ),
+    ],
+)
+def test_body_that_is_whole(data: bytes, body: bytes) -> None:
+    ((request,), _) = read(data)
+    made = request.environ({})
+    assert made is not None
+    assert int(made.get("CONTENT_LENGTH") or 0) == len(body)
+    assert made["wsgi.input"].read() == body
+    assert "HTTP_TRANSFER_ENCODING" not in made
+    assert "HTTP_X_FORWARDED_FOR" not in made  # a trailer is no header
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(POST + b"Content-Length: 3\r\n\r\n", id="announced, nothing"),
+        pytest.param(POST + b"Content-Length: 3\r\n\r\nab", id="announced, in the middle"),
+        pytest.param(CHUNKED, id="chunks, nothing"),
+        pytest.param(CHUNKED + b"3\r\nab", id="in a chunk"),
+        pytest.param(CHUNKED + b"3\r\nabc\r\n", id="between chunks"),
+        pytest.param(CHUNKED + b"3\r\nabc\r\n0\r\n", id="before the last line"),
+    ],
+)
+def test_body_that_breaks_off_cannot_be_read(data: bytes) -> None:
+    """[B7] It has a length, so that whoever takes a body notices."""
+    ((request,), reader) = read(data, ends=True)
+    made = request.environ({})
+    assert made is not None
+    assert int(made["CONTENT_LENGTH"]) > 0
+    with pytest.raises(OSError, match="ended before it was complete"):
+        made["wsgi.input"].read(1)
+    assert reader.has_ended
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(POST + b"Content-Length: %d\r\n\r\n" % (BODY_MAX + 1), id="announced"),
+        pytest.param(CHUNKED + b"%x\r\n" % 2000 + b"x" * 1500, id="chunks"),
+        pytest.param(CHUNKED + b"1;" + b"x" * 100_000, id="extension of a chunk"),
+    ],
+)
+def test_body_too_large_is_not_kept(data: bytes) -> None:
+    pieces = [data[at : at + 500] for at in range(0, len(data), 500)]
+    ((request,), reader) = read(*pieces)
+    assert not request.is_whole
+    assert request.body_bytes <= BODY_MAX + 500
+    assert reader.has_ended
+
+
+@given(st.lists(st.integers(0, 400), max_size=8))
+def test_pieces_make_no_difference(cuts: list[int]) -> None:
+    """Wherever the network cuts what clients send."""
+    data = (
+        GET + b"A: 1\r\n\r\n" + POST + b"Content-Length: 3\r\n\r\nabc"
+        + CHUNKED + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n" + GET + b"\r\n"
+    )  # fmt: skip
+    places = [0, *sorted(cuts), len(data)]
+    pieces = [data[a:b] for a, b in pairwise(places)]
+
+    requests, reader = read(*(piece for piece in pieces if piece))
+
+    assert [(r.method, b"".join(r.body), r.is_whole) for r in requests] == [
+        ("GET", b"", True),
+        ("POST", b"abc", True),
+        ("POST", b"abc", True),
+        ("GET", b"", True),
+    ]
+    assert reader.is_idle
+    assert reader.fault is None
+
+
+@pytest.mark.parametrize(
+    ("version", "header", "keeps_alive"),
+    [
+        ("1.1", b"", True),
+        ("1.1", b"Connection: close\r\n", False),
+        ("1.1", b"Connection: a, Close\r\n", False),
+        ("1.1", b"Connection: a\r\nConnection: close\r\n", False),
+        ("1.0", b"", False),
+        ("1.0", b"Connection: Keep-Alive\r\n", True),
+    ],
+)
+def test_keeps_alive(version: str, header: bytes, keeps_alive: bool) -> None:
+    ((request,), _) = read(b"GET / HTTP/%s\r\n%s\r\n" % (version.encode(), header))
+    assert request.keeps_alive is keeps_alive
+
+
+def test_requests_that_are_sent_ahead_are_bounded() -> None:
+    reader = RequestReader(BODY_MAX)
+    reader.feed((GET + b"\r\n") * 1000)
+    requests = 0
+    while reader.next():
+        requests += 1
+    assert requests == messages.PIPELINED_MAX
+    assert reader.has_ended
+
+
+# The worker, in this process, with an application of the test's.
+
+LARGE = b"x" * (1024 * 1024)
+
+
+class Running:
+    """A worker whose application answers `/large` with a mebibyte and echoes everything else."""
+
+    def __init__(self, listener: socket.socket, options: Options) -> None:
+        self.port: int = listener.getsockname()[1]
+        self.calls = 0
+        self.at_work = threading.Event()
+        self.may_go_on = threading.Event()
+        self.worker = Worker(listener, self.application, options)
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+        self.clients: list[socket.socket] = []
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        self.worker.run()
+
+    def application(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        self.calls += 1
+        body = LARGE
+        match environ["PATH_INFO"]:
+            case "/large":
+                pass
+            case "/fails":
+                raise RuntimeError("a defect")
+            case "/waits":
+                self.at_work.set()
+                assert self.may_go_on.wait(20)
+                body = b"waited"
+            case "/unread":
+                body = b"unread"
+            case _:
+                body = environ["wsgi.input"].read() or b"nothing"
+        start("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    def connect(self, sent: bytes = b"", *, receive_buffer: int | None = None) -> socket.socket:
+        client = socket.socket()
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", self.port))
+        client.sendall(sent)
+        self.clients.append(client)
+        return client
+
+    def stop(self) -> None:
+        self.may_go_on.set()
+        for client in self.clients:
+            client.close()
+        self.worker._stop()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+    @property
+    def held_bytes(self) -> int:
+        return self.worker._held_bytes
+
+    @property
+    def connections(self) -> int:
+        return len(self.worker._connections)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with listening("127.0.0.1", 0) as listener:
+        server = Running(
+            listener, Options(threads=2, keep_alive_seconds=20, body_max_bytes=BODY_MAX)
+        )
+        yield server
+        server.stop()
+
+
+def answer_of(client: socket.socket, method: str = "GET") -> tuple[int, bytes]:
+    response = HTTPResponse(client, method=method)
+    response.begin()
+    return response.status, response.read()
+
+
+def test_requests_on_one_connection(running: Running) -> None:
+    client = running.connect()
+    for body in (b"a", b"bc", b""):
+        client.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert answer_of(client) == (200, body or b"nothing")
+    assert running.connections == 1
+
+
+def test_requests_sent_ahead_are_answered_in_order(running: Running) -> None:
+    bodies = [b"%d" % number for number in range(messages.PIPELINED_MAX)]
+    client = running.connect(
+        b"".join(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies)
+    )
+    with client.makefile("rb") as file:
+        answers = [_answer_from(file) for _ in bodies]
+    assert answers == bodies
+
+
+def _answer_from(file: Any) -> bytes:
+    length = 0
+    while (line := file.readline()) != b"\r\n":
+        name, _, value = line.partition(b": ")
+        if name == b"Content-Length":
+            length = int(value)
+    body: bytes = file.read(length)
+    return body
+
+
+def test_one_hundred_continue_is_said_once(running: Running) -> None:
+    client = running.connect(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.sendall(b"a")
+    client.sendall(b"b")
+    assert answer_of(client) == (200, b"ab")
+
+
+def test_failing_application_is_500_and_no_more(running: Running) -> None:
+    client = running.connect(b"GET /fails HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer_of(client) == (500, b"")
+    assert client.recv(1) == b""
+    assert answer_of(running.connect(GET + b"\r\n")) == (200, b"nothing")
+
+
+def test_slow_clients_hold_no_thread(running: Running) -> None:
+    """Neither with heads nor with bodies that never end, nor by not reading."""
+    for _ in range(20):
+        running.connect(b"GET /a HTTP/1.1\r\nHos")
+        running.connect(POST + b"Content-Length: 9\r\n\r\nab")
+        running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+    assert answer_of(running.connect(GET + b"\r\n")) == (200, b"nothing")
+
+
+def test_slow_reader_gets_everything(running: Running) -> None:
+    client = running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+    wait_until(lambda: running.held_bytes > len(LARGE))
+    assert answer_of(client) == (200, LARGE)
+    wait_until(lambda: running.held_bytes == 0)
+    client.sendall(GET + b"\r\n")
+    assert answer_of(client) == (200, b"nothing")
+
+
+def test_unread_answers_are_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[N2] Beyond the bound whoever moved least is ended; a reader is not."""
+    monkeypatch.setattr(worker, "HELD_MAX_BYTES", 5 * len(LARGE))
+    reader = running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+    wait_until(lambda: running.held_bytes > 0)
+    received = b""
+    for number in range(8):
+        running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+        wait_until(lambda n=number: running.calls == n + 2)  # type: ignore[misc]
+        wait_until(lambda: running.held_bytes <= 5 * len(LARGE))
+        received += receive(reader, 100_000)
+    assert running.connections <= 5
+    received += receive(reader, len(LARGE) - len(received))
+    assert b"200 OK" in received
+
+
+def receive(client: socket.socket, size: int) -> bytes:
+    """So many bytes at least."""
+    received = b""
+    while len(received) < size:
+        piece = client.recv(65536)
+        assert piece, "ended too early"
+        received += piece
+    return received
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"GET /large HTTP/1.1\r\n\r\n", id="reads nothing"),
+        pytest.param(b"", id="sends nothing"),
+        pytest.param(b"GET /a HT", id="half a head"),
+        pytest.param(POST + b"Content-Length: 9\r\n\r\nab", id="half a body"),
+    ],
+)
+def test_whoever_does_not_move_is_ended(
+    sent: bytes, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "WRITE_STALL_SECONDS", 1)
+    monkeypatch.setattr(running.worker, "_options", Options(
+        threads=2, keep_alive_seconds=1, body_max_bytes=BODY_MAX
+    ))  # fmt: skip
+    running.connect(sent, receive_buffer=4096)
+    wait_until(lambda: running.connections == 1)
+    wait_until(lambda: running.connections == 0)
+    assert running.held_bytes == 0
+
+
+def test_refusal_is_seen_before_the_rest_was_sent(running: Running) -> None:
+    """The kernel takes an answer back where the connection is closed with bytes unread."""
+    client = running.connect(b"POST /unread HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n")
+    with suppress(ConnectionError):
+        client.sendall(b"x" * 2_000_000)
+    assert answer_of(client) == (200, b"unread")
+
+
+def test_stop_answers_what_had_begun(running: Running) -> None:
+    idle = running.connect(GET + b"\r\n")
+    assert answer_of(idle) == (200, b"nothing")
+    at_work = running.connect(b"GET /waits HTTP/1.1\r\n\r\n")
+    assert running.at_work.wait(20)
+    half_sent = running.connect(POST + b"Content-Length: 2\r\n\r\na")
+    wait_until(lambda: running.connections == 3)
+
+    running.worker._stop()
+
+    assert idle.recv(1) == b""
+    half_sent.sendall(b"b")
+    assert answer_of(half_sent) == (200, b"ab")
+    running.may_go_on.set()
+    assert answer_of(at_work) == (200, b"waited")
+    running.thread.join(20)
+    assert not running.thread.is_alive()
+
+
+def test_connections_beyond_the_most_wait(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "CONNECTIONS_MAX", 3)
+    first = [running.connect(GET + b"\r\n") for _ in range(3)]
+    assert [answer_of(client) for client in first] == [(200, b"nothing")] * 3
+    late = running.connect(GET + b"\r\n")
+    assert running.connections == 3
+
+    first[0].close()
+
+    assert answer_of(late) == (200, b"nothing")
+
+
+def test_worker_without_its_parent_stops(running: Running) -> None:
+    running.worker._parent = os.getpid()  # which is not its parent's
+    running.thread.join(20)
+    assert not running.thread.is_alive()
