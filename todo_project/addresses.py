@@ -15,7 +15,8 @@ def client_address(request: HttpRequest) -> str | None:
     """
     address = request.META.get("REMOTE_ADDR", "")
     if settings.TRUSTED_PROXIES:
-        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        header = request.META.get("HTTP_X_FORWARDED_FOR")
+        forwarded = [] if header is None else header.split(",")
         if len(forwarded) >= settings.TRUSTED_PROXIES:
             address = _without_port(forwarded[-settings.TRUSTED_PROXIES].strip())
     try:

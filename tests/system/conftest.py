@@ -19,15 +19,13 @@ import requests
 from django.db import connection
 
 ROOT = Path(__file__).parent.parent.parent
-# What docs/operations.md asks of a proxy. Requests are handed on when they are complete; the buffer
-# takes the largest body and its head.
+# What docs/operations.md asks of a proxy.
 BALANCER = """
 global
     maxconn 8000
-    tune.bufsize 327680
 defaults
     mode http
-    option http-buffer-request
+    option forwardfor
     option abortonclose
     option redispatch
     timeout http-request 5s

@@ -8,185 +8,30 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from functools import partial
-from http.client import HTTPConnection, HTTPResponse
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
-from pytest_django import DjangoDbBlocker, Settings
+from pytest_django import Settings
 
-from accounts.models import User
-from tests.conftest import begin_session
-from tests.processes import database_url, production, start, wait_until
+from tests.processes import wait_until
+from tests.serve.conftest import PROCESSES, THREADS, Server, read_answer, running
 from tests.smtp import mail_server
 from todo_project.management.commands import serve
 from todo_project.server import supervisor
 
-PROCESSES = 2
-THREADS = 2
 LIST = "/api/me/tasks"
 LIMIT = settings.MAX_BODY_BYTES
 HURRY = [signal.SIGTERM, signal.SIGINT, signal.SIGINT]
-
-
-class Server:
-    """A running `manage.py serve`; its log and temporary files are in `folder`."""
-
-    def __init__(
-        self, folder: Path, database: str, *, drain_seconds: int = 0, **variables: str
-    ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.log = folder / "log"
-        self.temporary = folder / "temporary"
-        self.temporary.mkdir()
-        with self.log.open("w") as log:
-            self.process = start(
-                "serve",
-                f"--port={self.port}",
-                f"--processes={PROCESSES}",
-                f"--threads={THREADS}",
-                f"--drain-seconds={drain_seconds}",
-                env=production(
-                    DATABASE_URL=database_url(database),
-                    TMPDIR=str(self.temporary),
-                    RATE_LIMIT_WRITES="off",
-                    **variables,
-                ),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.clients: list[HTTPConnection | socket.socket] = []
-        wait_until(self.is_ready)
-
-    def connect(self) -> HTTPConnection:
-        client = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        self.clients.append(client)
-        return client
-
-    def status(self, path: str, **headers: str) -> int:
-        """Of a GET on a connection of its own."""
-        with closing(self.connect()) as client:
-            client.request("GET", path, headers=headers)
-            return client.getresponse().status
-
-    def is_ready(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        with suppress(OSError):
-            return self.status("/readyz") == 200
-        return False
-
-    def send(self, head: str, body: bytes = b"") -> socket.socket:
-        """Opens a connection and sends bytes as they are, for what no client library does."""
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-        self.clients.append(client)
-        client.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
-        return client
-
-    def has_logged(self, message: str) -> bool:
-        return message in self.log.read_text()
-
-    def workers(self) -> list[Any]:
-        workers: list[Any] = psutil.Process(self.process.pid).children()
-        return workers
-
-    def close_clients(self) -> None:
-        while self.clients:
-            self.clients.pop().close()
-
-    def end(self) -> None:
-        self.close_clients()
-        if self.process.poll() is None:
-            workers = self.workers()
-            self.process.kill()
-            for worker in workers:
-                worker.kill()
-            self.process.wait()
-
-    def assert_silent(self, access: str) -> None:
-        """The log has told no secret."""
-        log = self.log.read_text()
-        secrets = [access, settings.SECRET_KEY, settings.JWT_SIGNING_KEY]
-        assert [secret for secret in secrets if secret in log] == []
-
-
-def read_answer(client: socket.socket) -> tuple[int, bytes]:
-    answer = HTTPResponse(client)
-    answer.begin()
-    return answer.status, answer.read()
-
-
-@pytest.fixture(scope="module")
-def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> str:
-    with django_db_blocker.unblock():
-        name = str(connection.settings_dict["NAME"])
-    # pytest-django makes the test database only for tests that are marked.
-    assert name.startswith("test_"), "Select a test marked django_db, too: `or thread_that_ends`."
-    return name
-
-
-@pytest.fixture(scope="module")
-def access(database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    """An access token of someone whom the server's own connections see."""
-    with django_db_blocker.unblock():
-        user = User.objects.create(email="serve@example.com")
-        token = begin_session(user).access
-    yield token
-    with django_db_blocker.unblock():
-        user.delete()
-
-
-@contextmanager
-def running(folder: Path, database: str, **options: Any) -> Iterator[Server]:
-    server = Server(folder, database, **options)
-    try:
-        yield server
-    finally:
-        server.end()
-
-
-@pytest.fixture(scope="module")
-def shared_server(
-    database: str, access: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("serve"), database) as server:
-        yield server
-    server.assert_silent(access)
-
-
-@pytest.fixture
-def server(shared_server: Server) -> Iterator[Server]:
-    """For tests that leave it running."""
-    yield shared_server
-    shared_server.close_clients()
-
-
-@pytest.fixture
-def own_server(
-    database: str, access: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Server]:
-    """For tests that end it; a parameter is the length of its drain in seconds."""
-    with running(tmp_path, database, drain_seconds=getattr(request, "param", 2)) as server:
-        yield server
-    server.assert_silent(access)
-
-
-@pytest.fixture
-def headers(access: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {access}", "Content-Type": "application/json"}
 
 
 def task(length: int) -> bytes:

@@ -1,0 +1,257 @@
+"""The HTTP server by itself: one worker, in this process, with an application of the test's."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from http.client import HTTPResponse
+from typing import Any
+
+import pytest
+
+from tests.processes import wait_until
+from todo_project.server import messages, worker
+from todo_project.server.supervisor import listening
+from todo_project.server.worker import Options, Worker
+
+BODY_MAX = 1000
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
+LARGE = b"x" * (1024 * 1024)
+
+
+class Running:
+    """A worker whose application answers `/large` with a mebibyte and echoes everything else."""
+
+    def __init__(self, listener: socket.socket, options: Options) -> None:
+        self.port: int = listener.getsockname()[1]
+        self.calls = 0
+        self.at_work = threading.Event()
+        self.may_go_on = threading.Event()
+        self.worker = Worker(listener, self.application, options)
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+        self.clients: list[socket.socket] = []
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        self.worker.run()
+
+    def application(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        self.calls += 1
+        body = LARGE
+        match environ["PATH_INFO"]:
+            case "/large":
+                pass
+            case "/fails":
+                raise RuntimeError("a defect")
+            case "/waits":
+                self.at_work.set()
+                assert self.may_go_on.wait(20)
+                body = b"waited"
+            case "/unread":
+                body = b"unread"
+            case _:
+                body = environ["wsgi.input"].read() or b"nothing"
+        start("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    def connect(self, sent: bytes = b"", *, receive_buffer: int | None = None) -> socket.socket:
+        client = socket.socket()
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", self.port))
+        client.sendall(sent)
+        self.clients.append(client)
+        return client
+
+    def stop(self) -> None:
+        self.may_go_on.set()
+        for client in self.clients:
+            client.close()
+        self.worker._stop()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+    @property
+    def held_bytes(self) -> int:
+        return self.worker._held_bytes
+
+    @property
+    def connections(self) -> int:
+        return len(self.worker._connections)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    with listening("127.0.0.1", 0) as listener:
+        server = Running(
+            listener, Options(threads=2, keep_alive_seconds=20, body_max_bytes=BODY_MAX)
+        )
+        yield server
+        server.stop()
+
+
+def answer_of(client: socket.socket, method: str = "GET") -> tuple[int, bytes]:
+    response = HTTPResponse(client, method=method)
+    response.begin()
+    return response.status, response.read()
+
+
+def test_requests_on_one_connection(running: Running) -> None:
+    client = running.connect()
+    for body in (b"a", b"bc", b""):
+        client.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert answer_of(client) == (200, body or b"nothing")
+    assert running.connections == 1
+
+
+def test_requests_sent_ahead_are_answered_in_order(running: Running) -> None:
+    bodies = [b"%d" % number for number in range(messages.PIPELINED_MAX)]
+    client = running.connect(
+        b"".join(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies)
+    )
+    with client.makefile("rb") as file:
+        answers = [_answer_from(file) for _ in bodies]
+    assert answers == bodies
+
+
+def _answer_from(file: Any) -> bytes:
+    length = 0
+    while (line := file.readline()) != b"\r\n":
+        name, _, value = line.partition(b": ")
+        if name == b"Content-Length":
+            length = int(value)
+    body: bytes = file.read(length)
+    return body
+
+
+def test_one_hundred_continue_is_said_once(running: Running) -> None:
+    client = running.connect(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.sendall(b"a")
+    client.sendall(b"b")
+    assert answer_of(client) == (200, b"ab")
+
+
+def test_failing_application_is_500_and_no_more(running: Running) -> None:
+    client = running.connect(b"GET /fails HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer_of(client) == (500, b"")
+    assert client.recv(1) == b""
+    assert answer_of(running.connect(GET + b"\r\n")) == (200, b"nothing")
+
+
+def test_slow_clients_hold_no_thread(running: Running) -> None:
+    """Neither with heads nor with bodies that never end, nor by not reading."""
+    for _ in range(20):
+        running.connect(b"GET /a HTTP/1.1\r\nHos")
+        running.connect(POST + b"Content-Length: 9\r\n\r\nab")
+        running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+    assert answer_of(running.connect(GET + b"\r\n")) == (200, b"nothing")
+
+
+def test_slow_reader_gets_everything(running: Running) -> None:
+    client = running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+    wait_until(lambda: running.held_bytes > len(LARGE))
+    assert answer_of(client) == (200, LARGE)
+    wait_until(lambda: running.held_bytes == 0)
+    client.sendall(GET + b"\r\n")
+    assert answer_of(client) == (200, b"nothing")
+
+
+def test_unread_answers_are_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[N2] Beyond the bound whoever moved least is ended; a reader is not."""
+    monkeypatch.setattr(worker, "HELD_MAX_BYTES", 5 * len(LARGE))
+    reader = running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+    wait_until(lambda: running.held_bytes > 0)
+    received = b""
+    for number in range(8):
+        running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+        wait_until(lambda n=number: running.calls == n + 2)  # type: ignore[misc]
+        wait_until(lambda: running.held_bytes <= 5 * len(LARGE))
+        received += receive(reader, 100_000)
+    assert running.connections <= 5
+    received += receive(reader, len(LARGE) - len(received))
+    assert b"200 OK" in received
+
+
+def receive(client: socket.socket, size: int) -> bytes:
+    """So many bytes at least."""
+    received = b""
+    while len(received) < size:
+        piece = client.recv(65536)
+        assert piece, "ended too early"
+        received += piece
+    return received
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"GET /large HTTP/1.1\r\n\r\n", id="reads nothing"),
+        pytest.param(b"", id="sends nothing"),
+        pytest.param(b"GET /a HT", id="half a head"),
+        pytest.param(POST + b"Content-Length: 9\r\n\r\nab", id="half a body"),
+    ],
+)
+def test_whoever_does_not_move_is_ended(
+    sent: bytes, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "WRITE_STALL_SECONDS", 1)
+    monkeypatch.setattr(running.worker, "_options", Options(
+        threads=2, keep_alive_seconds=1, body_max_bytes=BODY_MAX
+    ))  # fmt: skip
+    running.connect(sent, receive_buffer=4096)
+    wait_until(lambda: running.connections == 1)
+    wait_until(lambda: running.connections == 0)
+    assert running.held_bytes == 0
+
+
+def test_refusal_is_seen_before_the_rest_was_sent(running: Running) -> None:
+    """The kernel takes an answer back where the connection is closed with bytes unread."""
+    client = running.connect(b"POST /unread HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n")
+    with suppress(ConnectionError):
+        client.sendall(b"x" * 2_000_000)
+    assert answer_of(client) == (200, b"unread")
+
+
+def test_stop_answers_what_had_begun(running: Running) -> None:
+    idle = running.connect(GET + b"\r\n")
+    assert answer_of(idle) == (200, b"nothing")
+    at_work = running.connect(b"GET /waits HTTP/1.1\r\n\r\n")
+    assert running.at_work.wait(20)
+    half_sent = running.connect(POST + b"Content-Length: 2\r\n\r\na")
+    wait_until(lambda: running.connections == 3)
+
+    running.worker._stop()
+
+    assert idle.recv(1) == b""
+    half_sent.sendall(b"b")
+    assert answer_of(half_sent) == (200, b"ab")
+    running.may_go_on.set()
+    assert answer_of(at_work) == (200, b"waited")
+    running.thread.join(20)
+    assert not running.thread.is_alive()
+
+
+def test_connections_beyond_the_most_wait(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "CONNECTIONS_MAX", 3)
+    first = [running.connect(GET + b"\r\n") for _ in range(3)]
+    assert [answer_of(client) for client in first] == [(200, b"nothing")] * 3
+    late = running.connect(GET + b"\r\n")
+    assert running.connections == 3
+
+    first[0].close()
+
+    assert answer_of(late) == (200, b"nothing")
+
+
+def test_worker_without_its_parent_stops(running: Running) -> None:
+    running.worker._parent = os.getpid()  # which is not its parent's
+    running.thread.join(20)
+    assert not running.thread.is_alive()
