@@ -36,8 +36,9 @@ SEND_BUFFER_BYTES = 128 * 1024
 # What is kept of unread answers and of bodies on their way, of all connections. The largest page
 # is 1 MiB, the documentation's largest file 1.6 MB. Beyond it those end that moved least.
 HELD_MAX_BYTES = 64 * 1024 * 1024
-# A client that takes nothing of its answer for so long is gone.
-WRITE_STALL_SECONDS = 15
+# A client that takes nothing of its answer for so long is gone. The kernel asks for more only when
+# a third of its buffer is free: so this is 2 KB/s.
+WRITE_STALL_SECONDS = 30
 # An answer to a request that was not read whole: so long, and for so much, the rest is thrown away,
 # because the kernel would take the answer back where it were not read.
 LINGER_SECONDS = 2
@@ -174,7 +175,8 @@ class Worker:
                     time.sleep(0.1)  # or it would be tried at once, and for ever
                 return
             client.setblocking(False)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # gone already
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = Connection(client, address[0], RequestReader(self._options.body_max_bytes))
             with self._lock:
                 self._connections[client.fileno()] = connection
