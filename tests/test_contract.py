@@ -9,7 +9,7 @@ REQUIREMENT = re.compile(r"\[([A-Z][0-9])\]")
 
 def test_every_requirement_is_named_by_a_test() -> None:
     contract = (ROOT / "docs" / "contract.md").read_text()
-    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
 
     promised = set(REQUIREMENT.findall(contract))
 
