@@ -223,8 +223,11 @@ ACCESS_TOKENS_REMEMBERED = 16384
 REFRESH_TOKEN_LIFETIME = timedelta(days=14)
 SESSION_LIFETIME = timedelta(days=90)  # from the sign-in, however often it is refreshed
 SESSIONS_PER_USER = 50  # the oldest ends when one more begins
-# Two tabs that refresh at once: the loser is refused, but its session lives.
-REFRESH_FORGIVENESS = timedelta(seconds=10)
+# For so long a refresh whose answer was lost, or that another tab made, is answered again. It is
+# also how long a thief who is as quick as the owner goes unnoticed.
+REFRESH_REUSE_INTERVAL = timedelta(seconds=60)
+# How far the clocks of two instances may be apart: what one has just issued the other accepts.
+CLOCK_SKEW = timedelta(seconds=60)
 
 SIMPLE_JWT = {
     "ALGORITHM": "HS256",
@@ -233,6 +236,7 @@ SIMPLE_JWT = {
     "AUDIENCE": "todo-api",
     "ACCESS_TOKEN_LIFETIME": ACCESS_TOKEN_LIFETIME,
     "REFRESH_TOKEN_LIFETIME": REFRESH_TOKEN_LIFETIME,
+    "LEEWAY": CLOCK_SKEW,
     "USER_ID_CLAIM": "sub",
     "UPDATE_LAST_LOGIN": False,
 }
