@@ -261,6 +261,33 @@ def test_cors_is_an_allow_list(
     assert "Access-Control-Allow-Credentials" not in response
 
 
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("http://localhost:3000", True),
+        ("http://127.0.0.1:5173", True),
+        ("https://localhost:8443", True),
+        ("http://localhost", True),
+        ("http://localhost.evil.example", False),
+        ("http://localhost:3000.evil.example", False),
+        ("http://evil.example:3000", False),
+        ("http://evil.example/http://localhost:3000", False),
+        ("null", False),
+    ],
+)
+def test_clients_in_development_may_call(
+    origin: str, allowed: bool, settings: Any, alice_client: ApiClient
+) -> None:
+    """[C1] From any port of this machine. The tests' settings are those of DEBUG."""
+    preflight = alice_client.call(
+        "OPTIONS", "/api/me/tasks", origin=origin, access_control_request_method="DELETE"
+    )
+    response = alice_client.get("/api/me/tasks", origin=origin)
+
+    for answer in (preflight, response):
+        assert answer.get("Access-Control-Allow-Origin") == (origin if allowed else None)
+
+
 @pytest.fixture
 def access_lines(caplog: pytest.LogCaptureFixture) -> Any:
     caplog.set_level(logging.INFO, logger="todo.access")
