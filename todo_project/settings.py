@@ -385,12 +385,13 @@ LOGGING = {
             "style": "{",
             "rename_fields": {"levelname": "level", "name": "logger"},
             "timestamp": "time",  # RFC 3339, UTC
-        }
+        },
+        "development": {"()": "todo_project.logs.DevelopmentFormatter"},
     },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "formatter": "json",
+            "formatter": "development" if DEBUG else "json",
             "filters": ["request"],
         }
     },
