@@ -184,6 +184,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = "todo_project.formats"
 
 STATIC_URL = "/static/"
 # Files are served from the packages that bring them; nothing has to be collected first.
