@@ -1,7 +1,6 @@
 # A thin layer: whatever a target does, its recipe can be typed by hand as well.
 
 PYTHON ?= python3
-PORT ?= 8000
 
 BIN := .venv/bin
 # Made anew when the files that they depend on change: what is installed already stays.
@@ -11,6 +10,9 @@ PEER := .venv-bench/installed
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NEW_SECRET := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))'
+
+FIND_PYTHON := command -v $(PYTHON) >/dev/null || { \
+	echo 'There is no $(PYTHON) here. Name a Python from 3.11 to 3.13: make PYTHON=python3.13 ...' >&2; exit 1; }
 
 # The settings of the tests need no environment.
 MANAGE := env DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py
@@ -28,10 +30,11 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-system test-pooled fuzz check schema lock serve secret clean bench bench-quick
+.PHONY: help run demo test test-system test-pooled fuzz check schema lock serve secret clean bench bench-quick
 
 help:
 	@echo 'make run      set everything up and run the development server (PORT=8000)'
+	@echo 'make demo     an account with some tasks, and how to sign in to it'
 	@echo 'make test     run the tests (ARGS="-k cursor" for some of them)'
 	@echo 'make fuzz     10,000 and more random requests against a model'
 	@echo 'make test-system  what needs haproxy: restarts behind a load balancer, overload'
@@ -49,12 +52,11 @@ help:
 
 run: $(LOCAL) .env
 	@$(BIN)/python manage.py migrate --verbosity 0
-	@echo
-	@echo '  Documentation  http://127.0.0.1:$(PORT)/api/docs'
-	@echo '  API            http://127.0.0.1:$(PORT)/api/me/tasks'
-	@echo '  Admin          http://127.0.0.1:$(PORT)/admin/ (first: $(BIN)/python manage.py createsuperuser)'
-	@echo
-	@exec env DJANGO_RUNSERVER_HIDE_WARNING=true $(BIN)/python manage.py runserver 127.0.0.1:$(PORT)
+	@exec $(BIN)/python manage.py runserver
+
+demo: $(LOCAL) .env
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@$(BIN)/python manage.py seed_demo
 
 test: $(DEV)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
@@ -101,6 +103,7 @@ bench-quick: $(LOCAL) $(PEER)
 	$(BIN)/python -m benchmarks --quick $(ARGS)
 
 secret:
+	@$(FIND_PYTHON)
 	@$(NEW_SECRET)
 
 clean:
@@ -109,6 +112,7 @@ clean:
 
 # Made once, never overwritten; readable by its owner alone.
 .env:
+	@$(FIND_PYTHON)
 	@umask 077; key=$$($(NEW_SECRET)) && jwt_key=$$($(NEW_SECRET)) && sed \
 		-e "s/^SECRET_KEY=.*/SECRET_KEY=$$key/" \
 		-e "s/^JWT_SIGNING_KEY=.*/JWT_SIGNING_KEY=$$jwt_key/" \
@@ -116,6 +120,7 @@ clean:
 	@echo 'Made .env from .env.example, with secrets of its own.'
 
 $(BIN)/python:
+	@$(FIND_PYTHON)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Python 3.11 to 3.13 is needed, and $(PYTHON) is %s.%s. Choose another: make PYTHON=python3.13 ..." % v)'
 	@$(PYTHON) -m venv --clear .venv
 

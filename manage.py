@@ -1,7 +1,12 @@
 #!/usr/bin/env python
-"""Django's command line. Starts the embedded PostgreSQL for commands that need a database."""
+"""Django's command line. Starts the embedded PostgreSQL for commands that need a database.
 
+What the person who typed the command can mend is told without a traceback.
+"""
+
+import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,11 +14,23 @@ from pathlib import Path
 WITHOUT_DATABASE = frozenset(
     {"check", "diffsettings", "findstatic", "help", "spectacular", "version", "--help", "--version"}
 )
+PROJECT = Path(__file__).resolve().parent
 
 
 def main() -> None:
+    if importlib.util.find_spec("django") is None:
+        sys.exit(f"Django is not installed for {sys.executable}. {advice()}")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_project.settings")
     read_dotenv()
+    from todo_project.environment import EnvironmentRefused
+
+    try:
+        run()
+    except EnvironmentRefused as refusal:
+        sys.exit(str(refusal))
+
+
+def run() -> None:
     from django.conf import settings
     from django.core.management import execute_from_command_line
 
@@ -21,7 +38,10 @@ def main() -> None:
     if command not in WITHOUT_DATABASE and settings.EMBEDDED_POSTGRES:
         from todo_project import embedded_postgres
 
-        embedded_postgres.start()
+        try:
+            embedded_postgres.start()
+        except RuntimeError as error:  # says what to do
+            sys.exit(str(error))
     execute_from_command_line(sys.argv)
 
 
@@ -32,8 +52,18 @@ def read_dotenv() -> None:
             from dotenv import load_dotenv
         except ModuleNotFoundError:  # a tool of development only
             return
-        load_dotenv(Path(__file__).parent / ".env")
+        load_dotenv(PROJECT / ".env")
+
+
+def advice() -> str:
+    """How to run this with Django."""
+    if (PROJECT / ".venv" / "bin" / "python").exists():
+        return f"Use .venv: .venv/bin/python {' '.join(sys.argv)}"
+    return "`make run` makes .venv, and installs it there."
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

@@ -4,6 +4,7 @@ Beyond Django's permissions: only superusers give rights and manage operators' a
 whoever sets an operator's password has that operator's rights.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -13,10 +14,11 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import model_ngettext
 from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
 from django.contrib.auth.models import Group
-from django.db.models import DO_NOTHING, Exists, ForeignObjectRel, Model, OuterRef, QuerySet
+from django.db.models import DO_NOTHING, Exists, ForeignObjectRel, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Lower
 from django.http import HttpRequest
 from django.urls import reverse
@@ -31,7 +33,16 @@ RIGHTS = ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_perm
 
 
 class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
-    """Writes the password alone: a deactivation meanwhile must not be undone."""
+    """Writes the password alone: a deactivation meanwhile must not be undone.
+
+    It sets a password and nothing else. Django's offers to take it away, for whoever signs in by
+    other means, which there are none of; to keep somebody out is what `Deactivate` is for.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields.pop("usable_password", None)
+        self.fields["password1"].required = self.fields["password2"].required = True
 
     def save(self, commit: bool = True) -> User:
         user: User = super().save(commit=False)
@@ -44,12 +55,13 @@ class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generi
 class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg]
     add_form = BaseUserCreationForm
     change_password_form = PasswordForm
+    change_user_password_template = "admin/accounts/user/password.html"  # noqa: S105  # a page
     add_fieldsets = ((None, {"fields": ("email", "name", "password1", "password2")}),)
     readonly_fields = ("id", "created_at", "last_login", "belongings")
     list_display = ("email", "name", "is_active", "is_staff", "created_at")
     list_filter = ()
-    search_fields = ("email",)
-    search_help_text = "An e-mail address, or its beginning."
+    search_fields = ("email", "name")
+    search_help_text = "An e-mail address, or its beginning; or part of an address or a name."
     actions = ("deactivate", "activate")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
@@ -71,21 +83,24 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[User], search_term: str
     ) -> tuple[QuerySet[User], bool]:
-        """A whole address by the unique index, in any collation; otherwise a prefix.
+        """What has an @ is an address or the beginning of one, and found by the unique index.
 
-        A prefix is served by the same index where the database sorts by code point (collation C,
-        or the builtin C.UTF-8), and reads every address where it doesn't.
+        The beginning only where the database sorts by code point (collation C, or the builtin
+        C.UTF-8). Without that, and for names, people are read until the page is full, or all of
+        them: 0.3 s for 100,000.
         """
-        email = search_term.strip().lower()
-        if not email:
+        text = search_term.strip()
+        if not text:
             return queryset, False
-        if "\x00" in email:  # as autocomplete lets it through, and PostgreSQL has no such text
+        if "\x00" in text:  # as autocomplete lets it through, and PostgreSQL has no such text
             return queryset.none(), False
+        if "@" not in text.rstrip("@"):
+            return queryset.filter(Q(email__icontains=text) | Q(name__icontains=text)), False
         addresses = queryset.alias(lower_email=Lower("email"))
-        exact = addresses.filter(lower_email=email)
-        if "@" in email and exact.exists():
+        exact = addresses.filter(lower_email=text.lower())
+        if exact.exists():
             return exact, False
-        return addresses.filter(lower_email__startswith=email), False
+        return addresses.filter(lower_email__startswith=text.lower()), False
 
     def save_model(
         self, request: HttpRequest, obj: User, form: "forms.ModelForm[User]", change: Any
@@ -119,7 +134,7 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
     @admin.action(permissions=["change"], description="Deactivate selected users")
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Ends their sessions, too. A careless click does not lock the operator out."""
-        self._set_active(request, queryset.exclude(pk=_operator_id(request)), is_active=False)
+        self._set_active(request, queryset, is_active=False)
 
     @admin.action(permissions=["change"], description="Activate selected users")
     def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
@@ -128,12 +143,22 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
     def _set_active(
         self, request: HttpRequest, queryset: QuerySet[User], *, is_active: bool
     ) -> None:
-        """Changes and logs those that are not so already and that the operator may manage."""
-        changing = queryset.filter(is_active=not is_active)
-        if not request.user.is_superuser:
-            changing = changing.filter(is_staff=False, is_superuser=False)
+        """Changes and logs those that are not so already and that the operator may manage.
+
+        Says how many, and what became of the others.
+        """
+        users: list[User] = []
+        left_alone: Counter[str] = Counter()
         # Locked, so that the log names those that change, and no others.
-        users = list(changing.select_for_update(no_key=True))
+        for user in queryset.select_for_update(no_key=True):
+            if user.id == _operator_id(request) and not is_active:
+                left_alone["your own account"] += 1
+            elif not _may_manage(request, user):
+                left_alone["operators, whom only superusers manage"] += 1
+            elif user.is_active == is_active:
+                left_alone["active already" if is_active else "inactive already"] += 1
+            else:
+                users.append(user)
         changed = User.objects.get_queryset().filter(pk__in=[user.id for user in users])
         if is_active:
             changed.activate()
@@ -141,12 +166,7 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
             changed.deactivate()
         verb = "Activated" if is_active else "Deactivated"
         _log_changes(request, users, f"{verb}.")
-        self.message_user(
-            request,
-            f"{verb} {len(users)}. Left alone: those that were so already, your own account and, "
-            "unless you are a superuser, operators.",
-            messages.SUCCESS if users else messages.WARNING,
-        )
+        _tell(self, request, verb, len(users), left_alone)
 
     @admin.display(description="belongings")
     def belongings(self, user: User) -> SafeString:
@@ -201,11 +221,12 @@ class SessionAdmin(LargeTableAdmin):
     @admin.action(permissions=["end"], description="End selected sessions")
     def end(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         # Locked, so that the log names those that end now, and no others.
-        live = queryset.filter(ended_at=None).select_related(None)
-        sessions = list(live.select_for_update(no_key=True))
+        selected = list(queryset.select_related(None).select_for_update(no_key=True))
+        sessions = [session for session in selected if session.ended_at is None]
         Session.objects.filter(pk__in=[session.pk for session in sessions]).end()
         _log_changes(request, sessions, "Ended.")
-        self.message_user(request, f"Ended {len(sessions)} sessions.", messages.SUCCESS)
+        left_alone = Counter({"ended already": len(selected) - len(sessions)})
+        _tell(self, request, "Ended", len(sessions), left_alone)
 
     @admin.display(description="last refreshed")
     def last_refreshed(self, session: Session) -> datetime:
@@ -244,6 +265,22 @@ def _may_manage(request: HttpRequest, user: User | None) -> bool:
 def _operator_id(request: HttpRequest) -> UUID:
     assert isinstance(request.user, User)  # admin has asked for a sign-in
     return request.user.id
+
+
+def _tell(
+    model_admin: LargeTableAdmin,
+    request: HttpRequest,
+    done: str,
+    changed: int,
+    left_alone: Counter[str],
+) -> None:
+    """What an action did, such as "Ended 1 session. Left alone: 2 (ended already)."."""
+    message = f"{done} {changed} {model_ngettext(model_admin.opts, changed)}."
+    reasons = [f"{count} ({reason})" for reason, count in sorted(left_alone.items()) if count]
+    if reasons:
+        message += f" Left alone: {', '.join(reasons)}."
+    level = messages.SUCCESS if changed else messages.WARNING
+    model_admin.message_user(request, message, level)
 
 
 def _log_changes(request: HttpRequest, changed: Iterable[Model], message: str) -> None:

@@ -1,8 +1,8 @@
 """People, and the sessions in which they are signed in."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -10,7 +10,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Lower, Now
 from uuid_utils.compat import uuid7
 
@@ -121,6 +121,14 @@ class User(AbstractBaseUser, PermissionsMixin):
                 sessions.end()
 
 
+class Rotation(NamedTuple):
+    """When a refresh token was replaced, and by which one."""
+
+    refresh_hash: str  # of the new one
+    issued_at: datetime
+    age: timedelta
+
+
 class SessionQuerySet(models.QuerySet["Session"]):
     def live(self) -> Self:
         """Sessions that are neither ended nor expired."""
@@ -139,7 +147,15 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """
         return self.live().filter(pk=session_id, user=user_id, user__is_active=True)
 
-    def rotate(self, session_id: UUID, *, spent: str, issued: str, expires_at: datetime) -> bool:
+    def rotate(
+        self,
+        session_id: UUID,
+        *,
+        spent: str,
+        issued: str,
+        issued_at: datetime,
+        expires_at: datetime,
+    ) -> bool:
         """Replaces refresh token `spent` by `issued`; False where `spent` isn't the current one.
 
         A single conditional UPDATE: of simultaneous calls with one token exactly one succeeds,
@@ -153,22 +169,29 @@ class SessionQuerySet(models.QuerySet["Session"]):
                 refresh_hash=hash_token(issued),
                 previous_refresh_hash=F("refresh_hash"),
                 rotated_at=Now(),
+                issued_at=issued_at,
                 expires_at=expires_at,
             )
         )
         return rotated == 1
 
-    def punish_reuse(self, session_id: UUID, *, spent: str) -> None:
-        """Ends the session in which a spent refresh token turned up again: it may be stolen.
+    def last_rotation(self, session_id: UUID, *, spent: str) -> Rotation | None:
+        """The rotation that spent `spent`, where its answer may be given again.
 
-        Only the immediate predecessor is forgiven, and only for settings.REFRESH_FORGIVENESS: two
-        tabs, or a client that lost the answer, refresh twice with one token.
+        That is: the session lives, this was its last rotation, so that what it issued isn't spent
+        in turn, and it is at most settings.REFRESH_REUSE_INTERVAL ago. One that is neither this
+        nor `rotate`d never becomes so later: whatever runs meanwhile, `spent` is too old for good.
         """
-        forgiven = Q(
-            previous_refresh_hash=hash_token(spent),
-            rotated_at__gt=Now() - settings.REFRESH_FORGIVENESS,
+        rows = (
+            self.live()
+            .filter(pk=session_id, previous_refresh_hash=hash_token(spent))
+            .filter(rotated_at__gt=Now() - settings.REFRESH_REUSE_INTERVAL)
+            .filter(user__in=User.objects.filter(is_active=True))
+            .values_list("refresh_hash", "issued_at", Now() - F("rotated_at"))
         )
-        self.filter(pk=session_id).exclude(forgiven).end()
+        for row in rows:
+            return Rotation(*row)
+        return None
 
     def end_beyond_limit(self) -> None:
         """Ends the oldest of these sessions beyond settings.SESSIONS_PER_USER."""
@@ -180,7 +203,8 @@ class SessionQuerySet(models.QuerySet["Session"]):
 class Session(models.Model):
     """A sign-in on one device, and the one refresh token that is good for it.
 
-    Tokens are kept as hashes, so that nobody who reads the table can use them.
+    Tokens are kept as hashes, so that nobody who reads the table can use them. Whoever has the one
+    that was spent last can have its successor made again (tokens.succeeding_pair).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -196,7 +220,10 @@ class Session(models.Model):
     refresh_hash = models.CharField(max_length=64)
     previous_refresh_hash = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    # The last refresh, by the database's clock, which is the same for all instances.
     rotated_at = models.DateTimeField(db_default=Now(), editable=False)
+    # What the tokens of the last refresh say of it, by the clock of the instance that made them.
+    issued_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
     user_agent = models.CharField(max_length=512, blank=True)

@@ -30,6 +30,11 @@ Response = TypeVar("Response", bound=HttpResponseBase)
 class SignInForm(AdminAuthenticationForm):
     """Admin's sign-in, counted together with the API's: guessing is no easier here."""
 
+    error_messages = {  # noqa: RUF012  # as Django declares it
+        **AdminAuthenticationForm.error_messages,
+        "invalid_login": "The e-mail address or the password is wrong, or not an operator's.",
+    }
+
     def clean(self) -> dict[str, Any]:
         assert self.request is not None
         with _told_to_wait():

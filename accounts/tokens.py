@@ -4,10 +4,12 @@ Sessions are kept in a table of the project's own: simplejwt's blacklist lets tw
 both pass, keeps live refresh tokens in clear, and does not notice that one is used twice.
 """
 
+import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -43,10 +45,22 @@ class Claims:
 
 
 def issue_pair(claims: Claims) -> TokenPair:
-    """Makes the tokens of a session; neither outlives settings.SESSION_LIFETIME."""
-    session_ends_at = claims.signed_in_at + settings.SESSION_LIFETIME
-    access = _issue(AccessToken(), claims, session_ends_at)
-    refresh = _issue(RefreshToken(), claims, session_ends_at)
+    """Makes the first tokens of a session, at its sign-in."""
+    return _pair(claims, issued_at=claims.signed_in_at, seed=secrets.token_hex())
+
+
+def succeeding_pair(spent: str, claims: Claims, *, issued_at: datetime) -> TokenPair:
+    """Makes the tokens that take the place of refresh token `spent`, whose claims are `claims`.
+
+    A function of its arguments, the signing key and the settings: an answer that was lost is made
+    again to the byte, and needn't be kept. Without the key nobody can, whatever else they know.
+    """
+    return _pair(claims, issued_at=issued_at, seed=spent)
+
+
+def _pair(claims: Claims, *, issued_at: datetime, seed: str) -> TokenPair:
+    access = _issue(AccessToken(), claims, issued_at, seed)
+    refresh = _issue(RefreshToken(), claims, issued_at, seed)
     return TokenPair(
         access=str(access),
         refresh=str(refresh),
@@ -58,7 +72,7 @@ def issue_pair(claims: Claims) -> TokenPair:
 def read_access(raw: bytes) -> Claims:
     """Raises TokenExpired for an access token past its time, TokenInvalid for any other fault."""
     try:
-        claims, expires_at = _verified_access(raw)
+        claims, good_until = _verified_access(raw)
     except ExpiredTokenError:
         # The signature was checked before the time, so the payload can be believed.
         payload = jwt.decode(raw, options={"verify_signature": False})
@@ -67,19 +81,19 @@ def read_access(raw: bytes) -> Claims:
         raise TokenInvalid() from None
     except _FAULTS:
         raise TokenInvalid() from None
-    if expires_at <= time.time():  # since it was verified
+    if good_until <= time.time():  # since it was verified
         raise TokenExpired()
     return claims
 
 
 @lru_cache(maxsize=settings.ACCESS_TOKENS_REMEMBERED)
-def _verified_access(raw: bytes) -> tuple[Claims, int]:
-    """The claims of a good access token, and the Unix time at which it expires.
+def _verified_access(raw: bytes) -> tuple[Claims, float]:
+    """The claims of a good access token, and the Unix time from which on it is refused.
 
     A client sends the same token for many minutes, and to verify it takes some 0.1 ms.
     """
     token = AccessToken(raw)  # type: ignore[arg-type]
-    return _claims(token), token["exp"]
+    return _claims(token), token["exp"] + settings.CLOCK_SKEW.total_seconds()
 
 
 def read_refresh(raw: str) -> Claims:
@@ -94,10 +108,16 @@ def read_refresh(raw: str) -> Claims:
 _FAULTS = (TokenError, KeyError, TypeError, ValueError, OverflowError, RecursionError)
 
 
-def _issue(token: Token, claims: Claims, session_ends_at: datetime) -> Token:
+def _issue(token: Token, claims: Claims, issued_at: datetime, seed: str) -> Token:
+    """Gives a new token its claims; it never outlives settings.SESSION_LIFETIME."""
+    session_ends_at = claims.signed_in_at + settings.SESSION_LIFETIME
+    token.set_iat(at_time=issued_at)
+    token.set_exp(from_time=issued_at)
+    token["exp"] = min(token["exp"], int(session_ends_at.timestamp()))
+    # Unique and no secret (RFC 7519, section 4.1.7): the signature is what can't be guessed.
+    token["jti"] = sha256(f"{token.token_type} {seed}".encode()).hexdigest()[:32]
     token["sub"] = str(claims.user_id)
     token["sid"] = str(claims.session_id)
-    token["exp"] = min(token["exp"], int(session_ends_at.timestamp()))
     if isinstance(token, RefreshToken):
         # OpenID Connect Core 1.0, section 2: when the person signed in.
         token["auth_time"] = int(claims.signed_in_at.timestamp())

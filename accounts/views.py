@@ -1,5 +1,6 @@
 """Registration, tokens, and the caller's own account."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.contrib.admin.models import LogEntry
@@ -45,7 +46,14 @@ from .throttles import (
     SignInThrottle,
     enforce_password_tries,
 )
-from .tokens import Claims, TokenPair, issue_pair, read_refresh, user_of_reset_token
+from .tokens import (
+    Claims,
+    TokenPair,
+    issue_pair,
+    read_refresh,
+    succeeding_pair,
+    user_of_reset_token,
+)
 
 USER_AGENT_MAX_CHARACTERS = 512
 
@@ -110,19 +118,24 @@ class RefreshView(PublicView):
 
     @extend_schema(operation_id="auth_token_refresh", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
-        """Exchange a refresh token for a new pair. The old one is spent."""
+        """Exchange a refresh token for a new pair. The old one is spent.
+
+        Whoever lost the answer asks again within 60 seconds, before the new refresh token is used,
+        and gets the same pair. A spent token at any other time ends the session: it may be stolen.
+        """
         spent = self.body["refresh"]
         claims = read_refresh(spent)
         note_user(request, claims.user_id)
-        pair = issue_pair(claims)
+        issued_at = timezone.now()
+        pair = succeeding_pair(spent, claims, issued_at=issued_at)
         if not Session.objects.rotate(
             claims.session_id,
             spent=spent,
             issued=pair.refresh,
+            issued_at=issued_at,
             expires_at=pair.refresh_expires_at,
         ):
-            Session.objects.punish_reuse(claims.session_id, spent=spent)
-            raise TokenInvalid("The refresh token is spent, or its session has ended. Sign in.")
+            pair = _pair_of_last_rotation(spent, claims)
         return Response(_token_pair(pair))
 
 
@@ -275,6 +288,23 @@ def _email_immutable() -> ValidationError:
 
 def _address_taken() -> ValidationError:
     return ValidationError({"email": [ErrorDetail("This e-mail address is taken.", "unique")]})
+
+
+def _pair_of_last_rotation(spent: str, claims: Claims) -> TokenPair:
+    """The tokens for which `spent` was exchanged a moment ago: their answer may have been lost.
+
+    Raises TokenInvalid where it was exchanged before that, and ends the session: one of the two who
+    had the token has stolen it.
+    """
+    rotation = Session.objects.last_rotation(claims.session_id, spent=spent)
+    if rotation is None:
+        Session.objects.filter(pk=claims.session_id).end()
+        raise TokenInvalid("The refresh token is spent, or its session has ended. Sign in.")
+    pair = succeeding_pair(spent, claims, issued_at=rotation.issued_at)
+    if hash_token(pair.refresh) != rotation.refresh_hash:  # by another key, or other settings
+        raise TokenInvalid("The refresh token is spent, and its successor can't be made again.")
+    seconds_left = pair.access_lifetime_seconds - int(rotation.age.total_seconds())
+    return replace(pair, access_lifetime_seconds=max(0, seconds_left))
 
 
 def _user_agent(request: Request) -> str:

@@ -126,6 +126,17 @@ def logged(operator: User) -> list[tuple[int, str, str]]:
     ]
 
 
+def told(browser: Client, response: Any) -> list[str]:
+    """What the page after an action tells the operator."""
+    assert_saved(response)
+    return [str(message) for message in browser.get(response["Location"]).context["messages"]]
+
+
+def begun_by(user: User) -> Session:
+    begin_session(user)
+    return user.sessions.latest("created_at")
+
+
 def make_tasks(owner: User, count: int) -> None:
     Task.objects.bulk_create(Task(user=owner, title=f"Task {n}") for n in range(count))
 
@@ -369,6 +380,40 @@ def test_list_is_in_the_order_of_its_index(
     assert "sortable" not in page
 
 
+@pytest.mark.parametrize(
+    ("query", "is_told"),
+    [
+        ("", False),
+        ("?p=1", False),
+        ("?p=2", False),
+        ("?p=3", True),
+        ("?p=100", True),
+        ("?p=-1", True),
+        ("?q=Task+7&p=2", True),
+    ],
+)
+def test_page_that_is_not_there_is_told(
+    query: str, is_told: bool, olga_admin: Client, alice: User
+) -> None:
+    make_tasks(alice, 150)
+
+    response = olga_admin.get(TASKS + query, follow=True)
+
+    messages = [str(message) for message in response.context["messages"]]
+    assert [message.partition(".")[0] for message in messages] == (
+        [f"There is no page {query.rpartition('=')[2]}"] if is_told else []
+    )
+
+
+def test_times_tell_their_zone(olga_admin: Client, session: Session, task: Task) -> None:
+    """In lists and in forms."""
+    created = f"{session.created_at:%Y-%m-%d %H:%M} UTC"
+
+    assert f'field-created_at nowrap">{created}<' in html(olga_admin.get(SESSIONS))
+    form = html(olga_admin.get(f"{TASKS}{task.pk}/change/"))
+    assert re.search(r'id="id_completed_at_1">.*?class="help">\s*<div>UTC</div>', form, re.DOTALL)
+
+
 def test_action_takes_no_more_rows_than_its_limit(
     olga_admin: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,14 +446,21 @@ def test_action_takes_no_more_rows_than_its_limit(
             "AL", {"alice@example.com", "alice@example.com.au", "al_1@example.com"}, id="prefix"
         ),
         pytest.param("al_", {"al_1@example.com"}, id="wildcard"),
-        pytest.param("example.com", set(), id="not at the beginning"),
+        pytest.param(
+            "ice@", {"alice@example.com", "alice@example.com.au"}, id="middle, up to the @"
+        ),
+        pytest.param("ice@example.com", set(), id="middle, with more than the @"),
+        pytest.param("com.au", {"alice@example.com.au"}, id="end"),
+        pytest.param("OB", {"bob@example.com"}, id="name in capitals"),
+        pytest.param(" t. l", {"al_1@example.com"}, id="part of a name"),
+        pytest.param("%", set(), id="wildcard of any length"),
     ],
 )
-def test_user_is_found_by_address(
+def test_user_is_found_by_address_and_name(
     term: str, found: set[str], olga_admin: Client, alice: User, bob: User, make_user: MakeUser
 ) -> None:
     make_user("alice@example.com.au")
-    make_user("al_1@example.com")
+    make_user("al_1@example.com", name="Albert. Left")
 
     response = olga_admin.get(USERS, {"q": term})
 
@@ -567,19 +619,22 @@ def test_operators_password_change_ends_the_sessions(
     assert logged(olga) == [(CHANGE, str(alice.pk), "Changed password.")]
 
 
-def test_taking_the_password_away_ends_the_sessions(
+def test_password_form_only_sets_a_password(
     olga_admin: Client, alice: User, alice_client: ApiClient
 ) -> None:
-    """[S3]"""
-    data_of(alice_client.get(ME))
-    form = {"usable_password": "false", "unset-password": "1"}
+    """There is no other way to sign in for which one could be taken away."""
+    path = f"{USERS}{alice.pk}/password/"
+    page = html(olga_admin.get(path))
+    assert not re.search(r"disable|single sign|ldap|usable_password\b|unset", page, re.IGNORECASE)
+    assert page.count('type="password"') == 2
+    assert "required" in page
 
-    response = olga_admin.post(f"{USERS}{alice.pk}/password/", form)
+    page = html(olga_admin.post(path, {"usable_password": "false", "unset-password": "1"}))
 
-    assert_saved(response)
-    assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
+    assert page.count("This field is required.") == 2
     alice.refresh_from_db()
-    assert not alice.has_usable_password()
+    assert alice.check_password(PASSWORD)
+    data_of(alice_client.get(ME))
 
 
 def test_clearing_the_active_checkbox_ends_the_sessions(
@@ -611,6 +666,46 @@ def test_deactivate_ends_the_sessions(
     assert logged(olga) == [(CHANGE, str(alice.pk), "Deactivated.")]
 
 
+@pytest.mark.parametrize(
+    ("operator", "action", "selected", "message"),
+    [
+        ("olga", "deactivate", ["alice"], "Deactivated 1 user."),
+        ("olga", "deactivate", ["alice", "bob"], "Deactivated 2 users."),
+        (
+            *("olga", "deactivate", ["alice", "ina", "olga"]),
+            "Deactivated 1 user. Left alone: 1 (inactive already), 1 (your own account).",
+        ),
+        (
+            *("olaf", "deactivate", ["olga"]),
+            "Deactivated 0 users. Left alone: 1 (operators, whom only superusers manage).",
+        ),
+        ("olga", "activate", ["ina"], "Activated 1 user."),
+        (
+            *("olga", "activate", ["alice", "bob"]),
+            "Activated 0 users. Left alone: 2 (active already).",
+        ),
+    ],
+)
+def test_action_tells_what_it_did(
+    operator: str,
+    action: str,
+    selected: list[str],
+    message: str,
+    alice: User,
+    bob: User,
+    olga: User,
+    olaf: User,
+    make_user: MakeUser,
+) -> None:
+    people = {"alice": alice, "bob": bob, "olga": olga, "olaf": olaf}
+    people["ina"] = make_user("ina@example.com", is_active=False)
+    browser = sign_in(people[operator])
+
+    response = act(browser, USERS, action, *(people[name] for name in selected))
+
+    assert told(browser, response) == [message]
+
+
 def test_activate_lets_sign_in_again(
     olga: User, olga_admin: Client, alice: User, bob: User, client: ApiClient
 ) -> None:
@@ -628,7 +723,8 @@ def test_deactivate_queries(
     count: int, olga_admin: Client, make_user: MakeUser, django_assert_num_queries: CountQueries
 ) -> None:
     users = [make_user(f"row{n}@example.com") for n in range(count)]
-    act(olga_admin, USERS, "activate", users[0])  # Django remembers content types
+    for action in ("deactivate", "activate"):
+        act(olga_admin, USERS, action, users[0])  # Django remembers content types
 
     # The list's count; the users, and again in deactivate(); users and sessions written; the log;
     # two savepoints made and released.
@@ -865,12 +961,19 @@ def test_end_sessions(
     session = alice.sessions.get()
     data_of(alice_client.get(ME))
 
-    assert_saved(act(olga_admin, SESSIONS, "end", session))
-    assert_saved(act(olga_admin, SESSIONS, "end", session))
+    first = told(olga_admin, act(olga_admin, SESSIONS, "end", session))
+    both = told(olga_admin, act(olga_admin, SESSIONS, "end", session, begun_by(alice)))
+    again = told(olga_admin, act(olga_admin, SESSIONS, "end", session))
 
+    assert (first, both, again) == (
+        ["Ended 1 session."],
+        ["Ended 1 session. Left alone: 1 (ended already)."],
+        ["Ended 0 sessions. Left alone: 1 (ended already)."],
+    )
     assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
     data_of(bob_client.get(ME))
-    assert logged(olga) == [(CHANGE, str(session.pk), "Ended.")]
+    other = alice.sessions.exclude(pk=session.pk).get()
+    assert logged(olga) == [(CHANGE, str(pk), "Ended.") for pk in (session.pk, other.pk)]
 
 
 def test_session_is_not_written(olga_admin: Client, session: Session) -> None:
@@ -1151,6 +1254,18 @@ def test_sign_in_is_limited_for_an_address(olga: User, settings: Any) -> None:
     response = browser.post("/admin/login/", {"username": olga.email, "password": PASSWORD})
 
     assert_told_to_wait(response)
+
+
+def test_wrong_sign_in_is_told(olga: User, alice: User) -> None:
+    """Addresses have no case; whether there is such an operator is not told."""
+    pages = [
+        html(Browser().post("/admin/login/", {"username": email, "password": password}))
+        for email, password in ((olga.email, "a wrong guess"), (alice.email, PASSWORD))
+    ]
+
+    for page in pages:
+        assert "case-sensitive" not in page
+        assert "The e-mail address or the password is wrong, or not an operator" in page
 
 
 def test_sign_in(olga: User) -> None:

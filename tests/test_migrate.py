@@ -1,5 +1,6 @@
 """`manage.py migrate` with real processes, each test on a database of its own."""
 
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -116,6 +117,21 @@ def test_killed_migrate_leaves_no_lock(
 
     assert "Applying tasks.0001_initial... OK" in second.communicate(timeout=30)[0]
     assert second.returncode == 0
+
+
+def test_interrupted_migrate_says_nothing(
+    session: Session, new_database: str, migrates: list[subprocess.Popen[str]]
+) -> None:
+    """Ctrl-C while `make run` or `make serve` begins: no traceback."""
+    session.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+    migrate = begin(DATABASE_URL=database_url(new_database))
+    migrates.append(migrate)
+    wait_until(lambda: value(session, f"SELECT count(*) {OTHERS} AND query LIKE '%advisory%'"))
+
+    migrate.send_signal(signal.SIGINT)
+
+    assert "Traceback" not in migrate.communicate(timeout=30)[0]
+    assert migrate.returncode == 128 + signal.SIGINT
 
 
 def test_pooled_endpoint_is_refused_before_anything_is_sent() -> None:

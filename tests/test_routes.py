@@ -3,13 +3,17 @@
 import gc
 import json
 import logging
+import re
+from copy import deepcopy
+from logging.config import DictConfigurator
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.test.client import ClientHandler
 
 from accounts.models import User
@@ -17,6 +21,7 @@ from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from todo_project import health
+from todo_project.logs import RequestFilter
 
 
 @pytest.mark.parametrize("prefix", ["/api/me", "/api/{id}", "/users/me", "/users/{id}"])
@@ -261,6 +266,33 @@ def test_cors_is_an_allow_list(
     assert "Access-Control-Allow-Credentials" not in response
 
 
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("http://localhost:3000", True),
+        ("http://127.0.0.1:5173", True),
+        ("https://localhost:8443", True),
+        ("http://localhost", True),
+        ("http://localhost.evil.example", False),
+        ("http://localhost:3000.evil.example", False),
+        ("http://evil.example:3000", False),
+        ("http://evil.example/http://localhost:3000", False),
+        ("null", False),
+    ],
+)
+def test_clients_in_development_may_call(
+    origin: str, allowed: bool, settings: Any, alice_client: ApiClient
+) -> None:
+    """[C1] From any port of this machine. The tests' settings are those of DEBUG."""
+    preflight = alice_client.call(
+        "OPTIONS", "/api/me/tasks", origin=origin, access_control_request_method="DELETE"
+    )
+    response = alice_client.get("/api/me/tasks", origin=origin)
+
+    for answer in (preflight, response):
+        assert answer.get("Access-Control-Allow-Origin") == (origin if allowed else None)
+
+
 @pytest.fixture
 def access_lines(caplog: pytest.LogCaptureFixture) -> Any:
     caplog.set_level(logging.INFO, logger="todo.access")
@@ -329,14 +361,52 @@ def test_access_log_is_json_and_tells_no_secrets(
         assert secret not in "".join(written)
 
 
-def _written(records: list[logging.LogRecord]) -> list[str]:
-    """The lines as the service writes them."""
-    handler = next(
-        handler
-        for handler in logging.getLogger().handlers
-        if type(handler.formatter).__name__ == "OrjsonFormatter"
+def _written(records: list[logging.LogRecord], formatter: str = "json") -> list[str]:
+    """The lines as the service writes them: in production, or in development."""
+    formatters: Any = deepcopy(settings.LOGGING["formatters"])
+    written_by = DictConfigurator({}).configure_formatter(formatters[formatter])
+    is_kept = RequestFilter().filter
+    return [written_by.format(record) for record in records if is_kept(record)]
+
+
+def test_development_log_can_be_read(
+    alice: User, client: ApiClient, settings: Any, access_lines: Any
+) -> None:
+    """A line for each request, with path and query, and still without a secret."""
+    settings.DEBUG = True
+    pair = data_of(client.post("/api/auth/token", {"email": alice.email, "password": PASSWORD}))
+    ApiClient(pair["access"]).get("/users/me/tasks/", query={"search": "caf\u00e9\n", "limit": 2})
+    client.post("/api/auth/logout", {"refresh": pair["refresh"]})
+    client.post("/api/auth/password/reset/confirm", {"token": "x" * 30, "new_password": PASSWORD})
+    Client().get("/static/admin/css/base.css").close()
+    Client().get("/static/nope.css").close()
+
+    written = [re.sub(r"\d+ ms$", "8 ms", line) for line in _written(access_lines(), "development")]
+
+    assert written == [
+        "POST /api/auth/token 200 8 ms",
+        "GET /users/me/tasks/?search=caf%C3%A9%0A&limit=2 200 8 ms",
+        "POST /api/auth/logout 204 8 ms",
+        "POST /api/auth/password/reset/confirm 400 8 ms",
+        "GET /static/nope.css 404 8 ms",
+    ]
+
+
+def test_development_log_tells_all_of_other_messages() -> None:
+    defect = logging.makeLogRecord(
+        {
+            "name": "todo",
+            "levelname": "ERROR",
+            "msg": "defect of %s",
+            "args": ("it",),
+            "exc_info": (ValueError, ValueError("why"), None),
+            "reason": "a reason",
+        }
     )
-    return [handler.format(record) for record in records if handler.filter(record)]
+
+    assert _written([defect], "development") == [
+        "ERROR todo: defect of it reason=a reason\nValueError: why"
+    ]
 
 
 def test_errors_of_the_server_are_traced_and_quote_no_search(

@@ -5,11 +5,13 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.hashers import check_password
 from django.core.management import call_command, load_command_class
 from django.core.management.base import CommandError
@@ -20,6 +22,7 @@ from tasks.management.commands import seed_load
 from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import begin_session
+from todo_project import development
 
 DEMO = "demo@example.com"
 ME = "/api/auth/me"
@@ -86,7 +89,7 @@ def test_demo_tasks_are_plausible() -> None:
 
 
 def test_demo_again_keeps_what_people_wrote(client: ApiClient) -> None:
-    """A new password, and an end to the sessions; nothing else."""
+    """Sessions and password, too."""
     first = credentials(run("seed_demo"))
     demo = User.objects.get()
     access = begin_session(demo).access
@@ -96,13 +99,49 @@ def test_demo_again_keeps_what_people_wrote(client: ApiClient) -> None:
 
     printed = run("seed_demo")
 
-    assert "gave it a new password, and ended its sessions" in printed
-    assert "Left its tasks as they are" in printed
+    assert "demo@example.com was there. Left its tasks as they are." in printed
+    assert credentials(printed) == first
     assert list(Task.objects.values()) == before
     assert User.objects.get().pk == demo.pk
+    data_of(ApiClient(access).get(ME))
+    data_of(client.post(TOKEN, first))
+
+
+def test_demo_sets_its_password_back(client: ApiClient) -> None:
+    """Whoever prints a password has to make sure that it is the right one."""
+    first = credentials(run("seed_demo"))
+    demo = User.objects.get()
+    demo.set_password("somebody changed it")
+    demo.save()
+    access = begin_session(demo).access
+
+    printed = run("seed_demo")
+
+    assert "Set its password back, and ended its sessions." in printed
     assert_error(ApiClient(access).get(ME), 401, "TOKEN_INVALID")
-    assert_error(client.post(TOKEN, first), 401, "INVALID_CREDENTIALS")
-    data_of(client.post(TOKEN, credentials(printed)))
+    data_of(client.post(TOKEN, first))
+
+
+@pytest.mark.django_db
+def test_demo_password_is_of_this_installation(settings: Any) -> None:
+    first = credentials(run("seed_demo"))
+
+    settings.SECRET_KEY = "k" * 50
+
+    assert credentials(run("seed_demo")) != first
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8201", "http://[::1]:8000"])
+@pytest.mark.django_db
+def test_demo_names_the_server_that_runs_here(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(development, "_NOTE", tmp_path / "note")
+    assert f"http://127.0.0.1:{settings.PORT}/api/auth/token" in run("seed_demo")
+
+    development.note_server(url)
+
+    assert f"{url}/api/auth/token" in run("seed_demo")
 
 
 @pytest.mark.django_db

@@ -1,6 +1,7 @@
 """Tokens and the sessions behind them."""
 
 import threading
+import time
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -70,7 +71,7 @@ def test_only_hashes_of_refresh_tokens_are_kept(alice: User, client: ApiClient) 
 
 
 def test_refresh_answers_a_new_pair(alice: User, client: ApiClient) -> None:
-    """[S1] [S2] The old refresh token is spent; the old access token lives on."""
+    """[S1] The old access token lives on. Of the old refresh token: test_refresh.py."""
     pair = begin_session(alice)
 
     fresh = data_of(client.post(REFRESH, {"refresh": pair.refresh}))
@@ -79,17 +80,6 @@ def test_refresh_answers_a_new_pair(alice: User, client: ApiClient) -> None:
     assert fresh["refresh"] != pair.refresh
     assert ApiClient(fresh["access"]).get(ME).status_code == 200
     assert ApiClient(pair.access).get(ME).status_code == 200
-    assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
-
-
-def test_refresh_costs_one_query_and_the_limits(
-    alice: User, client: ApiClient, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    """[S2] A single conditional UPDATE."""
-    pair = begin_session(alice)
-
-    with django_assert_num_queries(1 + 1):
-        data_of(client.post(REFRESH, {"refresh": pair.refresh}))
 
 
 def test_tokens_never_outlive_ninety_days_from_the_sign_in(alice: User, client: ApiClient) -> None:
@@ -112,66 +102,6 @@ def test_expired_session_is_over(alice: User, alice_client: ApiClient) -> None:
     Session.objects.update(expires_at=timezone.now())
 
     assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
-
-
-def test_predecessor_is_forgiven_for_ten_seconds(alice: User, client: ApiClient) -> None:
-    """[S2] Two tabs: the second is refused, and the session lives."""
-    pair = begin_session(alice)
-    fresh = data_of(client.post(REFRESH, {"refresh": pair.refresh}))
-    Session.objects.update(rotated_at=Now() - timedelta(seconds=9))
-
-    assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
-
-    assert data_of(client.post(REFRESH, {"refresh": fresh["refresh"]}))
-
-
-def test_predecessor_ends_the_session_later(alice: User, client: ApiClient) -> None:
-    """[S2]"""
-    pair = begin_session(alice)
-    fresh = data_of(client.post(REFRESH, {"refresh": pair.refresh}))
-    Session.objects.update(rotated_at=Now() - timedelta(seconds=11))
-
-    assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
-
-    assert_error(client.post(REFRESH, {"refresh": fresh["refresh"]}), 401, "TOKEN_INVALID")
-    assert_error(ApiClient(fresh["access"]).get(ME), 401, "TOKEN_INVALID")
-
-
-def test_older_token_ends_the_session_at_once(alice: User, client: ApiClient) -> None:
-    """[S2]"""
-    pair = begin_session(alice)
-    second = data_of(client.post(REFRESH, {"refresh": pair.refresh}))
-    third = data_of(client.post(REFRESH, {"refresh": second["refresh"]}))
-
-    assert_error(client.post(REFRESH, {"refresh": pair.refresh}), 401, "TOKEN_INVALID")
-
-    assert_error(ApiClient(third["access"]).get(ME), 401, "TOKEN_INVALID")
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("turn", range(3))
-def test_one_of_twenty_simultaneous_refreshes_wins(turn: int, alice: User) -> None:
-    """[S2] Twenty threads with connections of their own; the session survives."""
-    pair = begin_session(alice)
-    barrier = threading.Barrier(20)
-    answers: list[tuple[int, bytes]] = []
-
-    def refresh() -> None:
-        client = ApiClient()
-        connection.ensure_connection()
-        barrier.wait(timeout=30)
-        response = client.post(REFRESH, {"refresh": pair.refresh})
-        answers.append((response.status_code, response.content))
-        connection.close()
-
-    threads = [threading.Thread(target=refresh) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-
-    assert sorted(status for status, _ in answers) == [200] + [401] * 19
-    assert ApiClient(pair.access).get(ME).status_code == 200
 
 
 def test_logout_takes_effect_at_once_and_can_be_repeated(alice: User, client: ApiClient) -> None:
@@ -357,7 +287,7 @@ def _forged(case: str, access: str, refresh: str) -> str:
         case "refresh token":
             return refresh
         case "expired refresh token":
-            return _signed({**_payload(refresh), "exp": now - 60})
+            return _signed({**_payload(refresh), "exp": now - 3600})
         case "algorithm none":
             return jwt.encode(payload, None, algorithm="none")
         case "algorithm HS512":
@@ -459,12 +389,54 @@ def test_forged_access_tokens_are_refused(case: str, alice: User) -> None:
 def test_expired_access_token_is_told_apart(alice: User) -> None:
     """[S1]"""
     payload = _payload(begin_session(alice).access)
-    past = _signed({**payload, "exp": int(timezone.now().timestamp()) - 1})
+    past = _signed({**payload, "exp": int(timezone.now().timestamp()) - 61})
 
     response = ApiClient(past).get(ME)
 
     assert_error(response, 401, "TOKEN_EXPIRED")
     assert 'error="invalid_token"' in response["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "seconds", "code"),
+    [
+        ("iat", 1, None),
+        ("iat", 50, None),
+        ("iat", 70, "TOKEN_INVALID"),
+        ("exp", -1, None),
+        ("exp", -50, None),
+        ("exp", -70, "TOKEN_EXPIRED"),
+    ],
+)
+def test_clocks_of_instances_may_differ_by_a_minute(
+    claim: str, seconds: int, code: str | None, alice: User
+) -> None:
+    """[S1] The token of an instance that is ahead is not from the future, nor too soon expired."""
+    payload = _payload(begin_session(alice).access)
+    moment = int(timezone.now().timestamp()) + seconds
+
+    response = ApiClient(_signed({**payload, claim: moment})).get(ME)
+
+    if code is None:
+        data_of(response)
+    else:
+        assert_error(response, 401, code)
+
+
+def test_clocks_may_differ_at_every_sight_of_a_token(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[S1] A token that is remembered expires at the same time as one that is not."""
+    payload = _payload(begin_session(alice).access)
+    now = int(time.time())
+    client = ApiClient(_signed({**payload, "exp": now - 30}))
+    data_of(client.get(ME))
+
+    monkeypatch.setattr(time, "time", lambda: now + 29.5)
+    data_of(client.get(ME))
+
+    monkeypatch.setattr(time, "time", lambda: now + 30.0)
+    assert_error(client.get(ME), 401, "TOKEN_EXPIRED")
 
 
 @pytest.mark.parametrize("header", ["Basic eDp5", "Token x", "", "bearer"])
@@ -493,7 +465,7 @@ def test_forged_refresh_tokens_are_refused(
     payload = _payload(pair.refresh)
     forged = {
         "access token": pair.access,
-        "expired": _signed({**payload, "exp": int(timezone.now().timestamp()) - 1}),
+        "expired": _signed({**payload, "exp": int(timezone.now().timestamp()) - 61}),
         "other key": _signed(payload, "k" * 50),
         "algorithm none": jwt.encode(payload, None, algorithm="none"),
         "nonsense": "nonsense",

@@ -85,7 +85,8 @@ def test_four_variables_are_enough() -> None:
     assert settings.DATABASES["default"]["HOST"] == "db.example.com"
     assert settings.DATABASES["direct"]["HOST"] == "db.example.com"
     assert not settings.EMBEDDED_POSTGRES
-    assert settings.CORS_ALLOWED_ORIGINS == []
+    assert settings.CORS_ALLOWED_ORIGINS == settings.CORS_ALLOWED_ORIGIN_REGEXES == []
+    assert settings.LOGGING["handlers"]["stderr"]["formatter"] == "json"
     assert settings.SECURE_PROXY_SSL_HEADER is None
 
 

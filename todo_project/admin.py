@@ -6,13 +6,15 @@ For the `admin` modules of both apps. Django imports it with them.
 from functools import cached_property
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 # Rows that a list counts and pages through; what lies beyond is for the search to find. An OFFSET
@@ -50,6 +52,25 @@ class IndexedChangeList(ChangeList):
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         return list(self.model_admin.get_ordering(request))
 
+    def get_results(self, request: HttpRequest) -> None:
+        """Tells of a page that isn't there. Django shows the first instead, without a word."""
+        try:
+            super().get_results(request)
+            is_there = self.multi_page or self.page_num == 1
+        except IncorrectLookupParameters:  # goes to the first page
+            self._tell_of_missing_page(request)
+            raise
+        if not is_there:
+            self._tell_of_missing_page(request)
+
+    def _tell_of_missing_page(self, request: HttpRequest) -> None:
+        self.model_admin.message_user(
+            request,
+            f"There is no page {self.page_num}. This is the first. Lists end after {COUNT_LIMIT:,} "
+            "rows; the search finds what lies beyond.",
+            messages.WARNING,
+        )
+
 
 class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
     """Newest first, found by search; each list page takes one bounded count and one query."""
@@ -62,6 +83,13 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return IndexedChangeList
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Times say which they are, in forms as in lists (todo_project/formats)."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and isinstance(db_field, DateTimeField):
+            field.help_text = field.help_text or settings.TIME_ZONE
+        return field
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """No filters by URL: `?title__regex=` reads all rows, `?refresh_hash__gt=` tells a hash."""

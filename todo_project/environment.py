@@ -26,6 +26,10 @@ _VALID_EMAIL_URL = (
 _PERIODS_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
+class EnvironmentRefused(ImproperlyConfigured):
+    """The service can't start as its environment is; the message says what to change."""
+
+
 class Rate(NamedTuple):
     """So many times in so many seconds."""
 
@@ -45,9 +49,9 @@ class Environment:
         self._faults.append(f"{name}: {reason}")
 
     def refuse_faults(self) -> None:
-        """Raises ImproperlyConfigured with every fault noted so far, if there is any."""
+        """Raises EnvironmentRefused with every fault noted so far, if there is any."""
         if self._faults:
-            raise ImproperlyConfigured(
+            raise EnvironmentRefused(
                 "Refusing to start:\n" + "\n".join(f"  - {fault}" for fault in self._faults)
             )
 

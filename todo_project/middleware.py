@@ -65,7 +65,8 @@ _HTML_PREFIXES = ("/admin", "/static/")
 class RequestMiddleware:
     """The outermost: gives the request its id, and makes sure of the answer's shape and log line.
 
-    The log line holds no query values, bodies, tokens or addresses of any kind.
+    The log line holds no query values, bodies, tokens or addresses of any kind. With DEBUG it has
+    the path and the query, in which the API takes no secret.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -104,16 +105,18 @@ class RequestMiddleware:
 
     def _log(self, request: HttpRequest, response: HttpResponseBase, *, duration_ms: float) -> None:
         match = request.resolver_match
-        access_log.info(
-            "request",
-            extra={
-                "method": request.method,
-                "route": _readable(match.route) if match and match.route else None,
-                "status": response.status_code,
-                "duration_ms": round(duration_ms, 2),
-                "user_id": _user_id(request),
-            },
-        )
+        extra = {
+            "method": request.method,
+            "route": _readable(match.route) if match and match.route else None,
+            "status": response.status_code,
+            "duration_ms": round(duration_ms, 2),
+            "user_id": _user_id(request),
+        }
+        if settings.DEBUG:  # whoever reads this log sent the request
+            if request.path_info.startswith("/static/") and response.status_code < 400:
+                return
+            extra["path"] = request.get_full_path()
+        access_log.info("request", extra=extra)
 
 
 def _write_rate_headers(request: HttpRequest, response: HttpResponseBase) -> None:

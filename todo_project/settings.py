@@ -141,7 +141,6 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "corsheaders",
     "rest_framework",
@@ -185,6 +184,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = "todo_project.formats"
 
 STATIC_URL = "/static/"
 # Files are served from the packages that bring them; nothing has to be collected first.
@@ -223,8 +223,11 @@ ACCESS_TOKENS_REMEMBERED = 16384
 REFRESH_TOKEN_LIFETIME = timedelta(days=14)
 SESSION_LIFETIME = timedelta(days=90)  # from the sign-in, however often it is refreshed
 SESSIONS_PER_USER = 50  # the oldest ends when one more begins
-# Two tabs that refresh at once: the loser is refused, but its session lives.
-REFRESH_FORGIVENESS = timedelta(seconds=10)
+# For so long a refresh whose answer was lost, or that another tab made, is answered again. It is
+# also how long a thief who is as quick as the owner goes unnoticed.
+REFRESH_REUSE_INTERVAL = timedelta(seconds=60)
+# How far the clocks of two instances may be apart: what one has just issued the other accepts.
+CLOCK_SKEW = timedelta(seconds=60)
 
 SIMPLE_JWT = {
     "ALGORITHM": "HS256",
@@ -233,6 +236,7 @@ SIMPLE_JWT = {
     "AUDIENCE": "todo-api",
     "ACCESS_TOKEN_LIFETIME": ACCESS_TOKEN_LIFETIME,
     "REFRESH_TOKEN_LIFETIME": REFRESH_TOKEN_LIFETIME,
+    "LEEWAY": CLOCK_SKEW,
     "USER_ID_CLAIM": "sub",
     "UPDATE_LAST_LOGIN": False,
 }
@@ -342,6 +346,8 @@ CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 X_FRAME_OPTIONS = "DENY"
 
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
+# A client that is being developed is served from whatever port its tools choose.
+CORS_ALLOWED_ORIGIN_REGEXES = [r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?$"] if DEBUG else []
 CORS_URLS_REGEX = r"^/(api|users)/"
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "x-request-id"]
 CORS_EXPOSE_HEADERS = [
@@ -380,12 +386,13 @@ LOGGING = {
             "style": "{",
             "rename_fields": {"levelname": "level", "name": "logger"},
             "timestamp": "time",  # RFC 3339, UTC
-        }
+        },
+        "development": {"()": "todo_project.logs.DevelopmentFormatter"},
     },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "formatter": "json",
+            "formatter": "development" if DEBUG else "json",
             "filters": ["request"],
         }
     },

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -10,7 +11,13 @@ from django.core.cache import close_caches
 from django.core.handlers.base import reset_urlconf
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections, connection, connections, reset_queries
+from django.db import (
+    DatabaseError,
+    close_old_connections,
+    connection,
+    connections,
+    reset_queries,
+)
 from django.http.response import HttpResponseBase
 
 if TYPE_CHECKING:
@@ -48,7 +55,8 @@ class _Database:
         self.connection = connections[connection.alias]
 
     def __del__(self) -> None:
-        self.connection.close()
+        with suppress(DatabaseError):  # where Python ends, in another thread than its own
+            self.connection.close()
 
 
 def _whole_body(response: HttpResponseBase) -> bytes:

@@ -1,0 +1,6 @@
+"""How admin writes times. Found by settings.FORMAT_MODULE_PATH.
+
+https://docs.djangoproject.com/en/5.2/topics/i18n/formatting/#creating-custom-format-files
+"""
+
+DATETIME_FORMAT = "Y-m-d H:i T"
