@@ -190,6 +190,8 @@ STATIC_URL = "/static/"
 # Files are served from the packages that bring them; nothing has to be collected first.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
+# What browsers look for at the root of a site, without being told: /favicon.ico.
+WHITENOISE_ROOT = BASE_DIR / "todo_project" / "site_root"
 
 # --- Accounts ---------------------------------------------------------------------------------
 
