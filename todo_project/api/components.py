@@ -107,14 +107,14 @@ ERRORS: Mapping[int, ErrorResponse] = {
 # Every operation may answer these, and hardly ever does: they stand in one response of all, which
 # keeps them from taking more room on a page than everything else.
 RARE_ERROR = "RareError"
-_RARE_ERRORS: Mapping[int, tuple[str, exceptions.APIException]] = {
-    406: ("`Accept` rules JSON out.", exceptions.NotAcceptable()),
-    413: ("The body is too large.", errors.PayloadTooLarge()),
-    415: ("The body is not JSON in UTF-8.", exceptions.UnsupportedMediaType("text/plain")),
-    500: ("A defect of the server.", errors.internal_error()),
+_RARE_ERRORS: Mapping[int, tuple[str, list[exceptions.APIException]]] = {
+    406: ("`Accept` rules JSON out.", [exceptions.NotAcceptable()]),
+    413: ("The body is too large.", [errors.PayloadTooLarge()]),
+    415: ("The body is not JSON in UTF-8.", [exceptions.UnsupportedMediaType("text/plain")]),
+    500: ("A defect of the server.", [errors.internal_error()]),
     503: (
         "The database is away or too slow; after `Retry-After` the same request may succeed.",
-        errors.ServiceUnavailable(),
+        [errors.ServiceUnavailable()],
     ),
 }
 # Answers a method that no operation has, and so is none of an operation's.
@@ -139,16 +139,19 @@ def _error_response(error: ErrorResponse) -> Schema:
 
 
 def _rare_error_response() -> Schema:
-    examples = {}
-    for status, (_, fault) in _RARE_ERRORS.items():
-        answer = _answer(fault)
-        code = _code(answer)
-        examples[code] = {"summary": f"{status} {code}", "value": json.loads(answer.content)}
     meanings = [f"- {status}: {meaning}" for status, (meaning, _) in _RARE_ERRORS.items()]
-    retry_after = HEADERS["Retry-After"] | {"required": False}
+    headers = header_references(["X-Request-ID"])
+    examples = {}
+    for _, faults in _RARE_ERRORS.values():
+        for answer in map(_answer, faults):
+            code = _code(answer)
+            summary = f"{answer.status_code} {code}"
+            examples[code] = {"summary": summary, "value": json.loads(answer.content)}
+            for name in (name for name in HEADERS if name in answer.headers):
+                headers[name] = HEADERS[name] | {"required": False}
     return {
         "description": "\n".join(["Rare, and the same for every operation.", "", *meanings]),
-        "headers": header_references(["X-Request-ID"]) | {"Retry-After": retry_after},
+        "headers": headers,
         "content": _content(examples),
     }
 
@@ -169,8 +172,8 @@ def _code(answer: Any) -> str:
 
 def _error_codes() -> list[str]:
     faults = [fault for error in ERRORS.values() for fault in error.faults]
-    faults += [_WRONG_METHOD, *(fault for _, fault in _RARE_ERRORS.values())]
-    return [_code(_answer(fault)) for fault in faults]
+    faults += [_WRONG_METHOD, *(fault for _, some in _RARE_ERRORS.values() for fault in some)]
+    return list(dict.fromkeys(_code(_answer(fault)) for fault in faults))
 
 
 # --- Schemas ----------------------------------------------------------------------------------
