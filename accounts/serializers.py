@@ -75,7 +75,7 @@ class RegistrationSerializer(UserSerializer):
         return attrs
 
 
-class ProfileSerializer(UserSerializer):
+class ProfileUpdateSerializer(UserSerializer):
     """The caller's account, as it may be changed."""
 
     email = EmailField(

@@ -29,7 +29,7 @@ from .serializers import (
     PasswordChangeSerializer,
     PasswordResetConfirmSerializer,
     PasswordResetSerializer,
-    ProfileSerializer,
+    ProfileUpdateSerializer,
     RefreshSerializer,
     RegistrationSerializer,
     SessionSerializer,
@@ -190,7 +190,10 @@ class SessionView(StrictInputMixin):
 
 class MeView(StrictInputMixin):
     throttle_classes = (OwnPasswordThrottle, OwnProfileThrottle)
-    body_serializers: ClassVar = {"patch": ProfileSerializer, "delete": ConfirmationSerializer}
+    body_serializers: ClassVar = {
+        "patch": ProfileUpdateSerializer,
+        "delete": ConfirmationSerializer,
+    }
 
     @extend_schema(operation_id="auth_me_read", responses=UserSerializer)
     def get(self, request: Request) -> Response:

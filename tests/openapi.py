@@ -1,13 +1,14 @@
 """Checks answers against the committed OpenAPI document; the client of the tests does it to each.
 
-Stricter than the document where that leaves room for growth: an answer holds no property that is
-not documented, and times and UUIDs stand in the one form that the contract promises.
+Stricter than the document where that leaves room for growth: an answer holds no property and no
+code that is not documented, an error only the codes of its status, and times and UUIDs stand in the
+one form that the contract promises.
 """
 
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,21 @@ def validate_response(method: str, path: str, response: HttpResponseBase) -> Non
         return  # to TLS, before any route is reached
 
     statuses = operation["responses"]
-    documented = statuses.get(str(response.status_code))
-    assert documented is not None, f"{exchange}, but documented are {', '.join(statuses)}"
-    pointer = f"/paths/{_escape(template)}/{method_key}/responses/{response.status_code}"
-    pointer, definition = _resolve(pointer, documented)
-    _validate_headers(exchange, response, definition.get("headers", {}))
+    status = str(response.status_code)
+    key = status if status in statuses else "default"
+    pointer = f"/paths/{_escape(template)}/{method_key}/responses/{key}"
+    pointer, definition = _resolve(pointer, statuses[key])
+    codes = _error_codes(definition, status)
+    is_documented = key == status or codes
+    assert is_documented, f"{exchange}, but documented are {', '.join(statuses)}"
+    _validate_headers(exchange, response, definition.get("headers", {}), pointer)
+    is_later = response.status_code in (429, 503)
+    assert "Retry-After" in response or not is_later, f"{exchange} without Retry-After"
     if _JSON in definition.get("content", {}):
         content_type = response.get("Content-Type")
         assert content_type == _JSON, f"{exchange} as {content_type}, but documented is {_JSON}"
-        _validate_body(exchange, method, response, f"{pointer}/content/{_escape(_JSON)}/schema")
+        body_pointer = f"{pointer}/content/{_escape(_JSON)}/schema"
+        _validate_body(exchange, method, response, body_pointer, codes)
     else:
         body = _body(response)
         assert not body, f"{exchange} with a body, but documented is none: {body[:500]!r}"
@@ -99,9 +106,7 @@ def schema_validator(pointer: str) -> Draft202012Validator:
 @cache
 def _registry() -> Registry[Any]:
     closed = copy.deepcopy(read_document())
-    schemas = closed["components"]["schemas"]
-    answers = {name: schemas[name] for name in schemas if not name.endswith("Request")}
-    for schema in _nodes(answers):
+    for schema in nodes(closed["components"]["schemas"]):
         if schema.get("type") == "object" and "properties" in schema:
             schema.setdefault("additionalProperties", False)
     resource = DRAFT202012.create_resource(closed)
@@ -137,9 +142,21 @@ def _resolve(pointer: str, node: Node) -> tuple[str, Node]:
     return f"/components/{kind}/{name}", read_document()["components"][kind][name]
 
 
-def _validate_headers(exchange: str, response: HttpResponseBase, headers: Node) -> None:
-    for name, reference in headers.items():
-        pointer, definition = _resolve("", reference)
+def _error_codes(definition: Node, status: str) -> set[str]:
+    """Those that an answer of this status may have: a default response says which is whose."""
+    examples = definition.get("content", {}).get(_JSON, {}).get("examples", {})
+    return {
+        code
+        for code, example in examples.items()
+        if example.get("summary", status).startswith(status)
+    }
+
+
+def _validate_headers(
+    exchange: str, response: HttpResponseBase, headers: Node, response_pointer: str
+) -> None:
+    for name, header in headers.items():
+        pointer, definition = _resolve(f"{response_pointer}/headers/{name}", header)
         value: Any = response.get(name)
         assert value is not None or not definition["required"], f"{exchange} without {name}"
         if value is not None:
@@ -149,7 +166,13 @@ def _validate_headers(exchange: str, response: HttpResponseBase, headers: Node) 
             )
 
 
-def _validate_body(exchange: str, method: str, response: HttpResponseBase, pointer: str) -> None:
+def _validate_body(
+    exchange: str,
+    method: str,
+    response: HttpResponseBase,
+    pointer: str,
+    codes: Collection[str] = (),
+) -> None:
     body = _body(response)
     if method == "HEAD":
         assert not body, f"{exchange} with a body"
@@ -159,6 +182,23 @@ def _validate_body(exchange: str, method: str, response: HttpResponseBase, point
     except ValueError:
         raise AssertionError(f"{exchange}, but not in JSON: {body[:500]!r}") from None
     _validate(exchange, value, pointer)
+    if "error" in value:
+        _validate_codes(exchange, value["error"], codes)
+
+
+def _validate_codes(exchange: str, error: Node, codes: Collection[str]) -> None:
+    """`codes` are those that the error may have; without any it may have all."""
+    code = error["code"]
+    assert not codes or code in codes, f"{exchange} with {code}, but $.error.code is one of {codes}"
+    known = field_codes()
+    faults = {fault["code"] for faults in error["details"].values() for fault in faults}
+    assert faults <= known, f"{exchange}, but no documented field code is {faults - known}"
+
+
+def field_codes() -> set[str]:
+    return set(
+        read_document()["components"]["schemas"]["FieldError"]["properties"]["code"]["examples"]
+    )
 
 
 def _validate(exchange: str, value: object, pointer: str) -> None:
@@ -176,9 +216,9 @@ def _escape(token: str) -> str:
     return token.replace("~", "~0").replace("/", "~1")
 
 
-def _nodes(node: object) -> Iterator[Node]:
+def nodes(node: object) -> Iterator[Node]:
     if isinstance(node, dict):
         yield node
     children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     for child in children:
-        yield from _nodes(child)
+        yield from nodes(child)

@@ -62,7 +62,10 @@ def test_wrong_method(debug: bool, alice_client: ApiClient) -> None:
     assert response["Allow"] == "GET, POST, HEAD"
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/api/docs", "/api/schema", "/api/redoc"])
+@pytest.mark.parametrize(
+    "path",
+    ["/livez", "/readyz", "/api/docs", "/api/schema", "/api/redoc", "/api/contract"],
+)
 def test_wrong_method_of_a_page(path: str, debug: bool, client: ApiClient) -> None:
     """[B3]"""
     response = client.post(path)

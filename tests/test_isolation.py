@@ -45,6 +45,7 @@ ROUTES: dict[str, Route] = {
     r"^\Z": Route("/", "page", ("GET", "HEAD")),
     r"^livez/?\Z": Route("/livez", "page", ("GET", "HEAD")),
     r"^readyz/?\Z": Route("/readyz", "page", ("GET", "HEAD")),
+    r"^api/contract/?\Z": Route("/api/contract", "page", ("GET", "HEAD")),
     r"^api/schema/?\Z": Route("/api/schema", "page", ("GET", "HEAD")),
     r"^api/docs/?\Z": Route("/api/docs", "page", ("GET", "HEAD")),
     r"^api/redoc/?\Z": Route("/api/redoc", "page", ("GET", "HEAD")),

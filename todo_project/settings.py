@@ -190,6 +190,8 @@ STATIC_URL = "/static/"
 # Files are served from the packages that bring them; nothing has to be collected first.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
+# What browsers look for at the root of a site, without being told: /favicon.ico.
+WHITENOISE_ROOT = BASE_DIR / "todo_project" / "site_root"
 
 # --- Accounts ---------------------------------------------------------------------------------
 
@@ -304,10 +306,6 @@ REST_FRAMEWORK = {
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Todo API",
-    "DESCRIPTION": (
-        "Multi-user task management. Register, sign in, and send the access token as "
-        "`Authorization: Bearer <token>`. `{user_id}` in a path is the caller's own id or `me`."
-    ),
     "VERSION": VERSION,
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
     "OAS_VERSION": "3.1.1",
@@ -315,17 +313,30 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": None,  # browsers find /favicon.ico
     "REDOC_DIST": "SIDECAR",
-    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayOperationId": True},
+    # A text, because it has a function. drf-spectacular's own would show a CSRF token, which
+    # nothing reads, in each command that people copy.
+    "SWAGGER_UI_SETTINGS": """{
+        persistAuthorization: true,
+        displayOperationId: true,
+        validatorUrl: null,
+        requestInterceptor: (request) => request,
+    }""",
     "SERVERS": [{"url": "/"}],
+    "SORT_OPERATIONS": False,  # as the routes stand: in the order of use
+    "EXTERNAL_DOCS": {
+        "url": "/api/contract",
+        "description": "The contract: what every client may rely on.",
+    },
     "COMPONENT_SPLIT_REQUEST": True,
     "COMPONENT_NO_READ_ONLY_REQUIRED": False,
     "PREPROCESSING_HOOKS": ["todo_project.api.schema.keep_canonical_paths"],
     "POSTPROCESSING_HOOKS": ["todo_project.api.schema.finish_document"],
     "TAGS": [
-        {"name": "auth", "description": "Registration, tokens, and the caller's account."},
-        {"name": "tasks", "description": "The caller's own tasks."},
+        {"name": "auth", "description": "Make an account, sign in, stay signed in."},
+        {"name": "tasks", "description": "Your own tasks."},
+        {"name": "account", "description": "Your account: name, password, sessions."},
     ],
 }
 

@@ -4,12 +4,13 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 from rest_framework.exceptions import NotFound
 
 from tasks.urls import task_routes
 
 from .api.errors import error_response
+from .documents import DocumentView, contract
 from .health import livez, readyz
 
 
@@ -28,7 +29,8 @@ urlpatterns = [
     re_path(r"^\Z", RedirectView.as_view(url="/api/docs", http_method_names=["get", "head"])),
     re_path(r"^livez/?\Z", livez),
     re_path(r"^readyz/?\Z", readyz),
-    re_path(r"^api/schema/?\Z", SpectacularAPIView.as_view(), name="schema"),
+    re_path(r"^api/contract/?\Z", contract),
+    re_path(r"^api/schema/?\Z", DocumentView.as_view(), name="schema"),
     re_path(r"^api/docs/?\Z", SpectacularSwaggerView.as_view(url_name="schema")),
     re_path(r"^api/redoc/?\Z", SpectacularRedocView.as_view(url_name="schema")),
     path("api/auth/", include("accounts.urls")),

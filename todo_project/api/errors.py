@@ -134,6 +134,36 @@ _MESSAGES = {
     "INTERNAL_ERROR": "Something went wrong on the server. It has been noted.",
 }
 
+# Of a field's faults, which `details` holds. The document lists them, for forms to translate; a
+# test looks for any that isn't here.
+FIELD_CODES: Mapping[str, str] = {
+    "unknown": "no such field or parameter; the message names those that there are",
+    "required": "missing",
+    "null": "null is not a value of it",
+    "invalid": "not of its type or form; in `token`, a link that was used or is too old",
+    "blank": "no visible character",
+    "max_length": "too many characters",
+    "min_length": "too few characters",
+    "max_value": "too large a number",
+    "min_value": "too small a number",
+    "invalid_choice": "none of the choices",
+    "rfc3339": "no date-time of RFC 3339 with an offset",
+    "null_characters_not_allowed": "has U+0000",
+    "duplicate_key": "stands in the body more than once",
+    "repeated": "stands in the query more than once",
+    "empty": "a query parameter without a value",
+    "invalid_cursor": "made for another list, other filters or another order, or not made here",
+    "unique": "taken",
+    "immutable": "can't be changed",
+    "wrong_password": "not the caller's password",
+    "password_too_short": "too few characters",
+    "password_too_long": "too many characters",
+    "password_too_common": "one of those that everybody tries first",
+    "password_too_similar": "like the address or the name",
+    "password_entirely_numeric": "digits alone",
+    "operator": "an operator's account is deactivated, and not deleted",
+}
+
 
 def internal_error() -> exceptions.APIException:
     """A 500 that says nothing of its cause."""

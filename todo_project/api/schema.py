@@ -2,33 +2,42 @@
 
 For settings.py, which names it. Views declare an operation's id and what it answers when it
 succeeds; the rest is read from what they run on (serializers of body and query, authenticators,
-path), and `errors.py` itself makes the examples and headers of the errors.
+path). components.py has what operations share, introduction.md what is said before them.
 """
 
 # mypy: allow-untyped-calls
 # drf-spectacular's own methods have no types.
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from http import HTTPStatus
+from pathlib import Path
+from string import Template
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import ResolvedComponent, force_instance
-from rest_framework import exceptions, serializers
+from drf_spectacular.plumbing import ResolvedComponent, force_instance, is_patched_serializer
+from rest_framework import serializers
 from uritemplate import variables
 
-from . import errors
+from .components import (
+    ERRORS,
+    HEADERS,
+    JSON,
+    RARE_ERROR,
+    RATE_HEADERS,
+    Schema,
+    error_responses,
+    header_references,
+    object_schema,
+    reference,
+    shared_schemas,
+)
 from .serializers import QuerySerializer
 from .views import StrictInputMixin
-
-Schema = dict[str, Any]
-
-_JSON = "application/json"
 
 
 class EnvelopeSchema(AutoSchema):
@@ -46,8 +55,9 @@ class EnvelopeSchema(AutoSchema):
         return [requirement for requirement in super().get_auth() if requirement]
 
     def get_tags(self) -> list[str]:
-        """The first fixed segment after /api."""
-        return [segment for segment in self.path.split("/")[2:] if "{" not in segment][:1]
+        """The first fixed segment after /api; of the routes below `auth`, who needs a token."""
+        tag = next(segment for segment in self.path.split("/")[2:] if "{" not in segment)
+        return ["account" if tag == "auth" and self.get_auth() else tag]
 
     def get_summary(self) -> str:
         return self._sentences()[0].rstrip(".")
@@ -91,22 +101,41 @@ class EnvelopeSchema(AutoSchema):
         if serializer is None:
             return None
         schema, is_required = self._get_request_for_media_type(serializer)
+        description = f"At most {settings.MAX_BODY_BYTES // 1024} KiB, without U+0000."
+        has_read_only = any(field.read_only for field in serializer().fields.values())
+        if self.method in ("PUT", "PATCH") and has_read_only:
+            description += " Read-only fields may be sent back as they were read."
         return {
-            "description": f"At most {settings.MAX_BODY_BYTES // 1024} KiB, without U+0000.",
-            "content": {_JSON: {"schema": schema}},
+            "description": description,
+            "content": {JSON: {"schema": schema}},
             "required": is_required,
         }
 
+    def _get_serializer_name(self, serializer: Any, direction: Any, *args: Any) -> str:
+        """`TaskUpdate` for what a PATCH takes; `Completion`, where nothing is required anyway."""
+        name: str = super()._get_serializer_name(serializer, direction, *args)
+        if not is_patched_serializer(serializer, direction):
+            return name
+        name = name.removeprefix("Patched").removesuffix("Request")
+        is_partial = any(field.required for field in serializer.fields.values())
+        return f"{name}Update" if is_partial else name
+
     def _map_serializer_field(self, field: Any, direction: Any, *args: Any) -> Any:
         schema = super()._map_serializer_field(field, direction, *args)
-        if field.field_name in _EXAMPLES:
-            schema["examples"] = [_EXAMPLES[field.field_name]]
+        owner = type(field.parent).__name__.removesuffix("Serializer")
+        name = field.field_name
+        for key in (f"{owner}.{name}", name):
+            if key in _EXAMPLES:
+                schema["examples"] = [_EXAMPLES[key]]
+                break
         if isinstance(field, serializers.ChoiceField):
             del schema["x-spec-enum-id"]
             schema["description"] = field.help_text or ""  # `enum` lists the choices
             if list(field.choices) == ["true", "false"]:
                 del schema["enum"]
                 schema["type"] = "boolean"
+            elif any(choice.startswith("-") for choice in field.choices):
+                schema["x-enum-varnames"] = [_constant(choice) for choice in field.choices]
         elif direction == "request" and _refuses_blank(field) and "format" not in schema:
             schema["pattern"] = r"\S"
         return schema
@@ -114,22 +143,20 @@ class EnvelopeSchema(AutoSchema):
     def _postprocess_serializer_schema(
         self, schema: Schema, serializer: Any, direction: Any
     ) -> Schema:
-        """Bodies refuse unknown fields and ignore read-only ones; answers have every field.
+        """Bodies refuse unknown fields; answers have every field.
 
-        Read-only fields stand under patternProperties: validators know them, and the models that
-        code generators make offer nothing that has no effect.
+        Read-only fields, which bodies may have and which have no effect there, are left out, so
+        that generated code offers none. Nothing says `readOnly` or `writeOnly`: a schema serves one
+        direction, and some generators would write two types for it.
         """
-        fields = schema.get("properties", {})
-        read_only = [name for name in fields if "readOnly" in fields[name]]
         super()._postprocess_serializer_schema(schema, serializer, direction)
         if direction == "request":
             schema["additionalProperties"] = False
-            if read_only:
-                schema["patternProperties"] = {f"^({'|'.join(read_only)})$": _READ_ONLY}
         else:
-            schema["required"] = list(fields)
-            for field in fields.values():
-                field.pop("readOnly", None)
+            schema["required"] = list(schema["properties"])
+        for field in schema.get("properties", {}).values():
+            field.pop("readOnly", None)
+            field.pop("writeOnly", None)
         return schema
 
     # --- Answers ------------------------------------------------------------------------------
@@ -139,10 +166,11 @@ class EnvelopeSchema(AutoSchema):
         if not isinstance(declared, dict):
             declared = {200: declared}
         successes = {str(status): self._success(status, declared[status]) for status in declared}
-        return successes | {
-            str(status): _reference("responses", _ERRORS[status][0])
+        own_errors = {
+            str(status): reference("responses", ERRORS[status].name)
             for status in sorted(self._error_statuses(is_creation=201 in declared))
         }
+        return successes | own_errors | {"default": reference("responses", RARE_ERROR)}
 
     def _success(self, status: int, serializer: Any) -> Schema:
         headers = ["X-Request-ID"]
@@ -151,10 +179,10 @@ class EnvelopeSchema(AutoSchema):
         if self._is_paged():
             headers.append("Link")
         if self._is_limited():
-            headers += _RATE_HEADERS
-        success = {"description": HTTPStatus(status).phrase, "headers": _header_references(headers)}
+            headers += RATE_HEADERS
+        success = {"description": HTTPStatus(status).phrase, "headers": header_references(headers)}
         if serializer is not None:
-            success["content"] = {_JSON: {"schema": self._envelope(force_instance(serializer))}}
+            success["content"] = {JSON: {"schema": self._envelope(force_instance(serializer))}}
         return success
 
     def _envelope(self, serializer: Any) -> Schema:
@@ -167,7 +195,7 @@ class EnvelopeSchema(AutoSchema):
         envelope = ResolvedComponent(
             name=item.name + suffix,
             type=ResolvedComponent.SCHEMA,
-            schema=_object(data=data, meta=_reference("schemas", meta)),
+            schema=object_schema(data=data, meta=reference("schemas", meta)),
             object=item.name + suffix,
         )
         self.registry.register_on_missing(envelope)
@@ -177,7 +205,7 @@ class EnvelopeSchema(AutoSchema):
         return "cursor" in self._get_query_serializer().fields
 
     def _error_statuses(self, *, is_creation: bool) -> Iterator[int]:
-        yield from (400, 406, 413, 415, 500, 503)
+        yield 400
         if self.get_auth() or (self._reads_credentials() and not is_creation):
             yield 401
         if self._is_limited():
@@ -207,49 +235,56 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):
     name = "accessToken"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
-        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "`data.access` of what `POST /api/auth/token` answers, without quotes. "
+            f"Good for {_minutes(settings.ACCESS_TOKEN_LIFETIME)} minutes; then "
+            "`POST /api/auth/token/refresh` makes a new one.",
+        }
 
 
 def keep_canonical_paths(endpoints: Iterable[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
-    """Preprocessing hook: paths have no trailing slash, and the prefix /users/ is left out."""
-    return [
+    """Preprocessing hook: paths have no trailing slash, and the prefix /users/ is left out.
+
+    Paths stand as the routes do and methods in the order of use: drf-spectacular's own is none.
+    """
+    canonical = [
         (path.rstrip("/"), *rest) for path, *rest in endpoints if not path.startswith("/users/")
     ]
+    paths = [path for path, *_ in canonical]
+    return sorted(canonical, key=lambda e: (paths.index(e[0]), _METHODS.index(e[2])))
 
 
 def finish_document(result: Schema, **kwargs: Any) -> Schema:
-    """Postprocessing hook: adds the components that operations share."""
+    """Postprocessing hook: adds the introduction, and the components that operations share."""
+    result["info"]["description"] = _introduction()
     components = result["components"]
-    components["schemas"] = dict(sorted({**components["schemas"], **_SCHEMAS}.items()))
-    components["responses"] = {
-        name: _error(meaning, faults) for name, meaning, faults in _ERRORS.values()
-    }
-    components["headers"] = _HEADERS
+    components["schemas"] = dict(sorted({**components["schemas"], **shared_schemas()}.items()))
+    components["responses"] = error_responses()
+    components["headers"] = HEADERS
     return result
 
 
-def _error(meaning: str, faults: Iterable[exceptions.APIException]) -> Schema:
-    """What the API answers for `faults`, which have one status."""
-    request = HttpRequest()
-    request.request_id = _REQUEST_ID  # type: ignore[attr-defined]
-    answers = [errors.error_response(request, fault) for fault in faults]
-    bodies = {body["error"]["code"]: body for body in (json.loads(a.content) for a in answers)}
-    schema = {
-        **_reference("schemas", "ErrorEnvelope"),
-        "properties": {"error": {"properties": {"code": {"enum": list(bodies)}}}},
-    }
-    examples = {code: {"value": body} for code, body in bodies.items()}
-    return {
-        "description": meaning,
-        "headers": _header_references(
-            [
-                "X-Request-ID",
-                *answers[0].headers,
-                *(_RATE_HEADERS if "RATE_LIMITED" in bodies else []),
-            ]
-        ),
-        "content": {_JSON: {"schema": schema, "examples": examples}},
-    }
+def _introduction() -> str:
+    return Template(_INTRODUCTION.read_text()).substitute(
+        page_size_default=settings.PAGE_SIZE_DEFAULT,
+        page_size_max=settings.PAGE_SIZE_MAX,
+        max_body_kib=settings.MAX_BODY_BYTES // 1024,
+        access_minutes=_minutes(settings.ACCESS_TOKEN_LIFETIME),
+        refresh_days=settings.REFRESH_TOKEN_LIFETIME.days,
+        session_days=settings.SESSION_LIFETIME.days,
+    )
+
+
+def _minutes(duration: timedelta) -> int:
+    return duration // timedelta(minutes=1)
+
+
+def _constant(choice: str) -> str:
+    """The name of a choice in generated code: `TITLE`, and for `-title` `TITLE_DESC`."""
+    return choice.removeprefix("-").upper() + ("_DESC" if choice.startswith("-") else "")
 
 
 def _refuses_blank(field: Any) -> bool:
@@ -257,138 +292,30 @@ def _refuses_blank(field: Any) -> bool:
     return is_text and field.trim_whitespace and not field.allow_blank
 
 
-def _reference(kind: str, name: str) -> Schema:
-    return {"$ref": f"#/components/{kind}/{name}"}
+_INTRODUCTION = Path(__file__).with_name("introduction.md")
 
-
-def _header_references(names: Iterable[str]) -> Schema:
-    return {name: _reference("headers", name) for name in names if name in _HEADERS}
-
-
-def _object(*, optional: Iterable[str] = (), **properties: Any) -> Schema:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _header(description: str, *, is_required: bool = True, **schema: Any) -> Schema:
-    return {"description": description, "required": is_required, "schema": schema}
-
+_METHODS = ("POST", "GET", "PUT", "PATCH", "DELETE")
 
 _ID: Schema = {"schema": {"type": "string", "format": "uuid"}}
 _PATH_PARAMETERS: Mapping[str, Schema] = {
     "user_id": {
         "description": "The caller's own id, or the word `me`.",
-        "schema": {"type": "string", "examples": ["me"]},
+        "example": "me",  # and no default: openapi-python-client writes no valid code of one
+        "schema": {"type": "string"},
     }
 }
-_READ_ONLY = {"description": "Read-only: may be sent back as it was read, and has no effect."}
-_REQUEST_ID = "0b7a7e3e-8d0c-4d0a-9a53-1f0c2ad1b8a5"
 
-# By the name of the field, wherever it stands.
-_EXAMPLES: Mapping[str, str] = {
+# By the name of the field, wherever it stands, or in one serializer. Together they are the first
+# steps of the README, so that whoever came by the one can go on with the other.
+_EXAMPLES: Mapping[str, Any] = {
     "email": "alice@example.com",
     "name": "Alice",
-    "password": "correct horse battery staple",
-    "current_password": "correct horse battery staple",
-    "new_password": "battery staple correct horse",
+    "password": "blue bicycle at noon",
+    "current_password": "blue bicycle at noon",
+    "new_password": "green bicycle at dawn",
     "title": "Buy milk",
     "description": "Two litres",
-}
-
-_HEADERS: Mapping[str, Schema] = {
-    "X-Request-ID": _header(
-        "The one that the request sent, where it was valid, else a new one.",
-        type="string",
-        pattern="^[A-Za-z0-9._-]{1,64}$",
-    ),
-    "Location": _header("Path of what was created.", type="string", format="uri-reference"),
-    "Link": _header(
-        'Path of the next page: `<path>; rel="next"`.', is_required=False, type="string"
-    ),
-    "WWW-Authenticate": _header("As RFC 6750, section 3, has it.", type="string"),
-    "Retry-After": _header("Seconds to wait before the next try.", type="integer", minimum=1),
-    "RateLimit-Limit": _header(
-        "Tries in one window of time.", is_required=False, type="integer", minimum=1
-    ),
-    "RateLimit-Remaining": _header(
-        "Tries left in this window.", is_required=False, type="integer", minimum=0
-    ),
-    "RateLimit-Reset": _header(
-        "Seconds until the next window.", is_required=False, type="integer", minimum=1
-    ),
-}
-_RATE_HEADERS = [name for name in _HEADERS if name.startswith("RateLimit-")]
-
-_REQUEST_ID_FIELD = {"type": "string", "description": "As in X-Request-ID."}
-_SCHEMAS: Mapping[str, Schema] = {
-    "Meta": _object(request_id=_REQUEST_ID_FIELD),
-    "PageMeta": _object(
-        request_id=_REQUEST_ID_FIELD,
-        limit={"type": "integer"},
-        next_cursor={
-            "type": ["string", "null"],
-            "description": "The `cursor` of the next page. Null on the last one.",
-        },
-        total={"type": "integer", "description": "On all pages, where `total=true` was asked."},
-        optional=["total"],
-    ),
-    "ErrorEnvelope": _object(
-        error=_reference("schemas", "Error"), meta=_reference("schemas", "Meta")
-    ),
-    "Error": _object(
-        code={"type": "string", "description": "Stable. Tell errors apart by it."},
-        message={"type": "string", "description": "For people. It may change."},
-        details={
-            "type": "object",
-            "description": "For VALIDATION_ERROR the faults of each field, and of none of them in "
-            "`non_field_errors`. Else empty.",
-            "additionalProperties": {"type": "array", "items": _reference("schemas", "FieldError")},
-        },
-    ),
-    "FieldError": _object(code={"type": "string"}, message={"type": "string"}),
-}
-
-# By status: name, meaning, and the errors that it may be. 405 answers methods that no operation
-# has, so it is none of an operation's.
-_ERRORS: Mapping[int, tuple[str, str, list[exceptions.APIException]]] = {
-    400: (
-        "BadRequest",
-        "What is sent is wrong or not known: nothing is ignored.",
-        [
-            exceptions.ValidationError(
-                {"limit": [exceptions.ErrorDetail("A valid integer is required.", "invalid")]}
-            ),
-            exceptions.ParseError("The body must be a JSON object, such as {}."),
-        ],
-    ),
-    401: (
-        "Unauthorized",
-        "A token or the credentials are missing, or not good, or not any more.",
-        [
-            exceptions.NotAuthenticated(),
-            errors.TokenExpired(),
-            errors.TokenInvalid(),
-            errors.InvalidCredentials(),
-        ],
-    ),
-    403: ("Forbidden", "`user_id` is not the caller's.", [exceptions.PermissionDenied()]),
-    404: ("NotFound", "Nothing of the caller's has this id.", [exceptions.NotFound()]),
-    406: ("NotAcceptable", "`Accept` rules JSON out.", [exceptions.NotAcceptable()]),
-    413: ("PayloadTooLarge", "The body is too large.", [errors.PayloadTooLarge()]),
-    415: (
-        "UnsupportedMediaType",
-        "The body is not sent as JSON in UTF-8.",
-        [exceptions.UnsupportedMediaType("text/plain")],
-    ),
-    429: (
-        "TooManyRequests",
-        "Too many tries in this window of time. Operators choose the limits.",
-        [exceptions.Throttled(wait=30)],
-    ),
-    500: ("InternalError", "A defect of the server.", [errors.internal_error()]),
-    503: (
-        "ServiceUnavailable",
-        "The database is away or too slow; the same request may succeed later.",
-        [errors.ServiceUnavailable()],
-    ),
+    "is_completed": False,
+    "completed_at": None,
+    "Completion.is_completed": True,
 }
