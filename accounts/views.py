@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import authenticate
 from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -16,9 +18,10 @@ from uuid_utils.compat import uuid7
 
 from todo_project.addresses import client_address
 from todo_project.api.errors import InvalidCredentials, TokenInvalid
-from todo_project.api.views import StrictInputMixin, is_canonical_uuid
+from todo_project.api.views import StrictInputMixin, is_canonical_uuid, read_body
 
 from .authentication import caller, current_session, note_user
+from .hashers import hashing
 from .mail import send_password_reset
 from .models import Session, SessionQuerySet, User, hash_token
 from .serializers import (
@@ -48,6 +51,7 @@ from .throttles import (
 from .tokens import Claims, TokenPair, issue_pair, read_refresh, user_of_reset_token
 
 USER_AGENT_MAX_CHARACTERS = 512
+HASHING_METHODS = frozenset({"POST", "DELETE"})  # of the routes that hash
 
 
 class PublicView(StrictInputMixin):
@@ -57,7 +61,22 @@ class PublicView(StrictInputMixin):
     permission_classes = (AllowAny,)
 
 
-class RegisterView(PublicView):
+class HashingMixin(StrictInputMixin):
+    """A route that hashes a password. Refused at once where too many do, before anything is done.
+
+    The place is kept until the answer is there, so that who was let in is not refused later, nor
+    with locks in hand. A body is read before: clients may take for ever to send it.
+    """
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method not in HASHING_METHODS:
+            return super().dispatch(request, *args, **kwargs)
+        read_body(request)
+        with hashing():
+            return super().dispatch(request, *args, **kwargs)
+
+
+class RegisterView(HashingMixin, PublicView):
     throttle_classes = (RegisterThrottle,)
     body_serializers: ClassVar = {"post": RegistrationSerializer}
 
@@ -72,7 +91,7 @@ class RegisterView(PublicView):
         return Response(UserSerializer(user).data, status=status.HTTP_201_CREATED)
 
 
-class TokenView(PublicView):
+class TokenView(HashingMixin, PublicView):
     throttle_classes = (SignInThrottle,)
     body_serializers: ClassVar = {"post": CredentialsSerializer}
 
@@ -175,7 +194,7 @@ class SessionView(StrictInputMixin):
         return sessions
 
 
-class MeView(StrictInputMixin):
+class MeView(HashingMixin):
     throttle_classes = (OwnPasswordThrottle, OwnProfileThrottle)
     body_serializers: ClassVar = {"patch": ProfileSerializer, "delete": ConfirmationSerializer}
 
@@ -207,7 +226,7 @@ class MeView(StrictInputMixin):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class PasswordView(StrictInputMixin):
+class PasswordView(HashingMixin):
     throttle_classes = (OwnPasswordThrottle,)
     body_serializers: ClassVar = {"post": PasswordChangeSerializer}
 
@@ -235,7 +254,7 @@ class PasswordResetView(PublicView):
         return Response({"message": message}, status=status.HTTP_202_ACCEPTED)
 
 
-class PasswordResetConfirmView(PublicView):
+class PasswordResetConfirmView(HashingMixin, PublicView):
     throttle_classes = (ResetThrottle,)
     body_serializers: ClassVar = {"post": PasswordResetConfirmSerializer}
 

@@ -304,7 +304,9 @@ django.setup()
 from django.conf import settings
 from django.db import connection
 from todo_project.environment import Rate
+from accounts import hashers
 from tests.client import ApiClient
+hashers._places = threading.BoundedSemaphore(5)
 settings.RATE_LIMITS = {**dict.fromkeys(settings.RATE_LIMITS), "sign-in": Rate(50, 86400)}
 settings.ALLOWED_HOSTS = ["testserver"]
 settings.DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE"]

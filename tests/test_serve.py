@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ PROCESSES = 2
 THREADS = 2
 LIST = "/api/me/tasks"
 LIMIT = settings.MAX_BODY_BYTES
+LIMITS = ["RATE_LIMIT_" + name.upper().replace("-", "_") for name in settings.RATE_LIMITS]
 HURRY = [signal.SIGTERM, signal.SIGINT, signal.SIGINT]
 
 
@@ -62,7 +64,7 @@ class Server:
                 env=production(
                     DATABASE_URL=database_url(database),
                     TMPDIR=str(self.temporary),
-                    RATE_LIMIT_WRITES="off",
+                    **dict.fromkeys(LIMITS, "off"),
                     **variables,
                 ),
                 stdout=log,
@@ -321,6 +323,35 @@ def test_slow_bodies_leave_a_thread(coding: str, server: Server) -> None:
         server.send(f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\n{coding}", b'5\r\n{"tit')
 
     assert server.status("/livez") == 200
+
+
+def test_sign_ins_at_once_starve_nobody(server: Server, headers: dict[str, str]) -> None:
+    """[N1] Until one is refused, 16 clients sign in; the others are answered all the while."""
+    body = json.dumps({"email": "nobody@example.com", "password": "a wrong guess"})
+    is_over = threading.Event()
+
+    def sign_in(client: HTTPConnection) -> list[tuple[int, str | None]]:
+        found = []
+        while not is_over.is_set():
+            client.request("POST", "/api/auth/token", body, {"Content-Type": "application/json"})
+            answer = client.getresponse()
+            answer.read()
+            found.append((answer.status, answer.headers["Retry-After"]))
+        return found
+
+    clients = [server.connect() for _ in range(16)]
+    with ThreadPoolExecutor(len(clients)) as pool:
+        signing_in = [pool.submit(sign_in, client) for client in clients]
+        try:
+            others = {
+                (path, server.status(path, **headers)) for path in (LIST, "/livez", "/readyz") * 10
+            }
+        finally:
+            is_over.set()
+    answers = {answer for future in signing_in for answer in future.result()}
+
+    assert others == {(LIST, 200), ("/livez", 200), ("/readyz", 200)}
+    assert answers == {(401, None), (503, "1")}
 
 
 def test_files_are_served(server: Server) -> None:

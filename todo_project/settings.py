@@ -197,6 +197,9 @@ AUTH_USER_MODEL = "accounts.User"
 # Argon2id at the parameters of OWASP's Password Storage Cheat Sheet: 39 ms a hash, where Django's
 # own take 273 ms and 100 MiB.
 PASSWORD_HASHERS = ["accounts.hashers.OWASPArgon2Hasher"]
+# So many requests may hash at once in a process; what comes beyond is refused. argon2 lets other
+# threads run meanwhile, but needs a core: with two, sign-ins took both from whoever works.
+PASSWORD_HASHES_AT_ONCE = 1
 PASSWORD_MIN_CHARACTERS = 10
 PASSWORD_MAX_CHARACTERS = 128  # hashing more buys nothing and costs the server
 AUTH_PASSWORD_VALIDATORS = [
