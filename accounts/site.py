@@ -23,7 +23,7 @@ from todo_project.api.limits import Usage
 
 from .hashers import hashing
 from .models import User
-from .throttles import enforce_address_tries, enforce_password_tries
+from .throttles import enforce_address_tries, enforce_password_tries, give_try_back
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 
@@ -36,7 +36,9 @@ class SignInForm(AdminAuthenticationForm):
         with _told_to_wait():
             enforce_address_tries(self.request)
             enforce_password_tries(self.request, self.cleaned_data.get("username", ""))
-        return super().clean()
+        cleaned: dict[str, Any] = super().clean()
+        give_try_back(self.request)
+        return cleaned
 
 
 class OwnPasswordForm(AdminPasswordChangeForm):
@@ -49,7 +51,9 @@ class OwnPasswordForm(AdminPasswordChangeForm):
     def clean_old_password(self) -> str:
         with _told_to_wait():
             enforce_password_tries(self._request, self.user.email)
-        return super().clean_old_password()
+        old_password: str = super().clean_old_password()
+        give_try_back(self._request)
+        return old_password
 
     @transaction.atomic
     def save(self, commit: bool = True) -> User:

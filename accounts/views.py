@@ -47,6 +47,8 @@ from .throttles import (
     ResetThrottle,
     SignInThrottle,
     enforce_password_tries,
+    give_try_back,
+    keep_try,
 )
 from .tokens import Claims, TokenPair, issue_pair, read_refresh, user_of_reset_token
 
@@ -66,6 +68,9 @@ class HashingMixin(StrictInputMixin):
 
     The place is kept until the answer is there, so that who was let in is not refused later, nor
     with locks in hand. A body is read before: clients may take for ever to send it.
+
+    A try of a password that turned out to be none is given back to the account, unless something
+    failed here.
     """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -73,7 +78,10 @@ class HashingMixin(StrictInputMixin):
             return super().dispatch(request, *args, **kwargs)
         read_body(request)
         with hashing():
-            return super().dispatch(request, *args, **kwargs)
+            response = super().dispatch(request, *args, **kwargs)
+        if response.status_code < 500:
+            give_try_back(request)
+        return response
 
 
 class RegisterView(HashingMixin, PublicView):
@@ -101,6 +109,7 @@ class TokenView(HashingMixin, PublicView):
         enforce_password_tries(request._request, self.body["email"])
         user = authenticate(request._request, **self.body)
         if not isinstance(user, User):
+            keep_try(request._request)
             raise InvalidCredentials()
         note_user(request, user.pk)
         claims = Claims(user_id=user.pk, session_id=uuid7(), signed_in_at=timezone.now())
@@ -278,6 +287,7 @@ def _confirmed_user(request: Request, field: str, password: str) -> User:
     if user is None:
         raise TokenInvalid("The account has been deleted.")
     if not user.check_password(password):
+        keep_try(request._request)
         raise ValidationError({field: [ErrorDetail("The password is wrong.", "wrong_password")]})
     return user
 

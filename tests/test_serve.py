@@ -408,7 +408,6 @@ def test_mails_that_were_promised_leave_before_the_end(
             database,
             EMAIL_URL=mails.url,
             PASSWORD_RESET_URL="https://app.example.com/reset?token={token}",
-            RATE_LIMIT_RESET="off",
         ) as server,
     ):
         for _ in range(10):

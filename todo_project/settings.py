@@ -273,6 +273,7 @@ if PASSWORD_RESET_URL and not re.match(r"https?://[^/]+/?.*\{token\}", PASSWORD_
 RATE_LIMITS = {
     "sign-in": env.rate("RATE_LIMIT_SIGN_IN", default="10/minute"),
     "sign-in-address": env.rate("RATE_LIMIT_SIGN_IN_ADDRESS", default="60/minute"),
+    "sign-in-account": env.rate("RATE_LIMIT_SIGN_IN_ACCOUNT", default="100/hour"),
     "register": env.rate("RATE_LIMIT_REGISTER", default="60/minute"),
     "refresh": env.rate("RATE_LIMIT_REFRESH", default="120/minute"),
     "reset": env.rate("RATE_LIMIT_RESET", default="10/minute"),
