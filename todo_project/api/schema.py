@@ -388,7 +388,7 @@ _ERRORS: Mapping[int, tuple[str, str, list[exceptions.APIException]]] = {
     500: ("InternalError", "A defect of the server.", [errors.internal_error()]),
     503: (
         "ServiceUnavailable",
-        "The database is away or too slow; the same request may succeed later.",
+        "The database is away or too slow, or too many sign in at once; it may succeed later.",
         [errors.ServiceUnavailable()],
     ),
 }
