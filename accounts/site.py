@@ -4,7 +4,7 @@ Django makes it of what AdminConfig (todo_project/apps.py) names; nothing else i
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,8 +21,9 @@ from rest_framework.exceptions import Throttled
 
 from todo_project.api.limits import Usage
 
+from .hashers import hashing
 from .models import User
-from .throttles import enforce_address_tries, enforce_password_tries
+from .throttles import enforce_address_tries, enforce_password_tries, give_try_back
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 
@@ -40,7 +41,9 @@ class SignInForm(AdminAuthenticationForm):
         with _told_to_wait():
             enforce_address_tries(self.request)
             enforce_password_tries(self.request, self.cleaned_data.get("username", ""))
-        return super().clean()
+        cleaned: dict[str, Any] = super().clean()
+        give_try_back(self.request)
+        return cleaned
 
 
 class OwnPasswordForm(AdminPasswordChangeForm):
@@ -53,7 +56,9 @@ class OwnPasswordForm(AdminPasswordChangeForm):
     def clean_old_password(self) -> str:
         with _told_to_wait():
             enforce_password_tries(self._request, self.user.email)
-        return super().clean_old_password()
+        old_password: str = super().clean_old_password()
+        give_try_back(self._request)
+        return old_password
 
     @transaction.atomic
     def save(self, commit: bool = True) -> User:
@@ -76,7 +81,8 @@ class Site(admin.AdminSite):
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return _limited(request, super().login(request, extra_context))
+        with _hashing_where_sent(request):
+            return _limited(request, super().login(request, extra_context))
 
     def password_change(  # type: ignore[override]  # the stubs know no redirect
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -88,7 +94,13 @@ class Site(admin.AdminSite):
             success_url=reverse("admin:password_change_done", current_app=self.name),
             extra_context={**self.each_context(request), **(extra_context or {})},
         )
-        return _limited(request, view(request))
+        with _hashing_where_sent(request):
+            return _limited(request, view(request))
+
+
+def _hashing_where_sent(request: HttpRequest) -> AbstractContextManager[None]:
+    """A place to hash for a form that was sent, before it counts as a try."""
+    return hashing() if request.method == "POST" else nullcontext()
 
 
 @contextmanager

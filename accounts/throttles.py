@@ -1,12 +1,26 @@
 """Limits of the account routes."""
 
+from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
 
-from todo_project.addresses import client_network
-from todo_project.api.limits import AddressThrottle, Counter, ScopedThrottle, enforce
+from todo_project.addresses import client_network, network_of
+from todo_project.api.limits import (
+    AddressThrottle,
+    Counter,
+    Reservation,
+    ScopedThrottle,
+    admit,
+    enforce,
+    reserve,
+)
 
 from .authentication import caller
+from .models import Session, User
+
+_ACCOUNT = "sign-in-account"  # in settings.RATE_LIMITS
 
 
 class SignInThrottle(AddressThrottle):
@@ -25,17 +39,18 @@ class ResetThrottle(AddressThrottle):
     scope = "reset"
 
 
-class OwnPasswordThrottle(ScopedThrottle):
+class OwnPasswordThrottle(BaseThrottle):
     """Counts the caller's tries of their own password, together with sign-ins.
 
     Whoever has but an access token guesses no faster.
     """
 
-    scope = "sign-in"
     methods = frozenset({"POST", "DELETE"})
 
-    def identity(self, request: Request) -> str:
-        return _account_identity(request._request, caller(request).email)
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        if request.method in self.methods:
+            enforce_password_tries(request._request, caller(request).email)
+        return True
 
 
 class OwnProfileThrottle(ScopedThrottle):
@@ -54,12 +69,44 @@ def enforce_address_tries(request: HttpRequest) -> None:
 
 
 def enforce_password_tries(request: HttpRequest, email: str) -> None:
-    """Counts a try of a password, of one account from one network. Raises Throttled.
+    """Counts a try of a password, of one account. Raises Throttled.
 
-    By both, so that whoever is locked out doesn't lock the owner out elsewhere.
+    From one network all tries count, so that whoever is locked out doesn't lock the owner out
+    elsewhere; and from all networks together those of a wrong password. Every try counts as one of
+    those until `give_try_back`, so that however many come at once, no more are checked. For an
+    address without an account the same is done.
     """
-    enforce(request, Counter.of("sign-in", _account_identity(request, email)))
+    email = email.lower()
+    enforce(request, Counter.of("sign-in", f"{email} {client_network(request)}"))
+    if settings.RATE_LIMITS[_ACCOUNT] is None:
+        return
+    counter = Counter.of(_ACCOUNT, _guessing(email, client_network(request)))
+    assert counter is not None
+    reservation = reserve(counter)
+    admit(request, reservation.usage)
+    request.password_try = reservation  # type: ignore[attr-defined]
 
 
-def _account_identity(request: HttpRequest, email: str) -> str:
-    return f"{email.lower()} {client_network(request)}"
+def give_try_back(request: HttpRequest) -> None:
+    """What was counted as a wrong password was none: it was right, or wasn't even looked at."""
+    reservation: Reservation | None = getattr(request, "password_try", None)
+    if reservation is not None:
+        reservation.give_back()
+        keep_try(request)
+
+
+def keep_try(request: HttpRequest) -> None:
+    """The password was wrong, and `give_try_back` has nothing to do."""
+    request.password_try = None  # type: ignore[attr-defined]
+
+
+def _guessing(email: str, network: str) -> str:
+    """Whose wrong passwords are counted together: everybody's, but for those at home.
+
+    From a network where the account is signed in they count by themselves, so that nobody elsewhere
+    locks the owner out there. The network comes first, because an address may be any text.
+    """
+    sessions = Session.objects.live().filter(user__in=User.objects.with_email(email))
+    addresses = sessions.values_list("address", flat=True)
+    is_home = any(address and network_of(address) == network for address in addresses)
+    return f"{network if is_home else 'everywhere'} {email}"

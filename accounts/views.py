@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import authenticate
 from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -17,9 +19,10 @@ from uuid_utils.compat import uuid7
 
 from todo_project.addresses import client_address
 from todo_project.api.errors import InvalidCredentials, TokenInvalid
-from todo_project.api.views import StrictInputMixin, is_canonical_uuid
+from todo_project.api.views import StrictInputMixin, is_canonical_uuid, read_body
 
 from .authentication import caller, current_session, note_user
+from .hashers import hashing
 from .mail import send_password_reset
 from .models import Session, SessionQuerySet, User, hash_token
 from .serializers import (
@@ -45,6 +48,8 @@ from .throttles import (
     ResetThrottle,
     SignInThrottle,
     enforce_password_tries,
+    give_try_back,
+    keep_try,
 )
 from .tokens import (
     Claims,
@@ -56,6 +61,7 @@ from .tokens import (
 )
 
 USER_AGENT_MAX_CHARACTERS = 512
+HASHING_METHODS = frozenset({"POST", "DELETE"})  # of the routes that hash
 
 
 class PublicView(StrictInputMixin):
@@ -65,7 +71,28 @@ class PublicView(StrictInputMixin):
     permission_classes = (AllowAny,)
 
 
-class RegisterView(PublicView):
+class HashingMixin(StrictInputMixin):
+    """A route that hashes a password. Refused at once where too many do, before anything is done.
+
+    The place is kept until the answer is there, so that who was let in is not refused later, nor
+    with locks in hand. A body is read before: clients may take for ever to send it.
+
+    A try of a password that turned out to be none is given back to the account, unless something
+    failed here.
+    """
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method not in HASHING_METHODS:
+            return super().dispatch(request, *args, **kwargs)
+        read_body(request)
+        with hashing():
+            response = super().dispatch(request, *args, **kwargs)
+        if response.status_code < 500:
+            give_try_back(request)
+        return response
+
+
+class RegisterView(HashingMixin, PublicView):
     throttle_classes = (RegisterThrottle,)
     body_serializers: ClassVar = {"post": RegistrationSerializer}
 
@@ -80,7 +107,7 @@ class RegisterView(PublicView):
         return Response(UserSerializer(user).data, status=status.HTTP_201_CREATED)
 
 
-class TokenView(PublicView):
+class TokenView(HashingMixin, PublicView):
     throttle_classes = (SignInThrottle,)
     body_serializers: ClassVar = {"post": CredentialsSerializer}
 
@@ -90,6 +117,7 @@ class TokenView(PublicView):
         enforce_password_tries(request._request, self.body["email"])
         user = authenticate(request._request, **self.body)
         if not isinstance(user, User):
+            keep_try(request._request)
             raise InvalidCredentials()
         note_user(request, user.pk)
         claims = Claims(user_id=user.pk, session_id=uuid7(), signed_in_at=timezone.now())
@@ -188,7 +216,7 @@ class SessionView(StrictInputMixin):
         return sessions
 
 
-class MeView(StrictInputMixin):
+class MeView(HashingMixin):
     throttle_classes = (OwnPasswordThrottle, OwnProfileThrottle)
     body_serializers: ClassVar = {
         "patch": ProfileUpdateSerializer,
@@ -223,7 +251,7 @@ class MeView(StrictInputMixin):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class PasswordView(StrictInputMixin):
+class PasswordView(HashingMixin):
     throttle_classes = (OwnPasswordThrottle,)
     body_serializers: ClassVar = {"post": PasswordChangeSerializer}
 
@@ -251,7 +279,7 @@ class PasswordResetView(PublicView):
         return Response({"message": message}, status=status.HTTP_202_ACCEPTED)
 
 
-class PasswordResetConfirmView(PublicView):
+class PasswordResetConfirmView(HashingMixin, PublicView):
     throttle_classes = (ResetThrottle,)
     body_serializers: ClassVar = {"post": PasswordResetConfirmSerializer}
 
@@ -275,6 +303,7 @@ def _confirmed_user(request: Request, field: str, password: str) -> User:
     if user is None:
         raise TokenInvalid("The account has been deleted.")
     if not user.check_password(password):
+        keep_try(request._request)
         raise ValidationError({field: [ErrorDetail("The password is wrong.", "wrong_password")]})
     return user
 

@@ -4,6 +4,7 @@ Hand-written, because a full client takes longer for a request than the floor do
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Self
 
 from .traffic import Request
@@ -11,6 +12,23 @@ from .traffic import Request
 
 class RequestError(Exception):
     """The answer was no success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; `head` is the status line and the headers."""
+
+    head: bytes
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        return int(self.head[9:12])  # HTTP/1.1 200
+
+    @property
+    def retry_after_seconds(self) -> int:
+        """0 where there is none."""
+        return _number(self.head, b"retry-after")
 
 
 class Connection:
@@ -25,26 +43,34 @@ class Connection:
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     async def send(self, request: Request) -> bytes:
-        """Returns the answer's body.
+        """Returns the body of a success.
 
-        Raises RequestError where the status is not 2xx, and OSError or EOFError where the
-        connection breaks.
+        Raises RequestError where the status is not 2xx, and what `exchange` raises.
+        """
+        answer = await self.exchange(request)
+        if not 200 <= answer.status < 300:
+            where = f"{request.method} {request.path}"
+            raise RequestError(f"{where}: {answer.head!r} {answer.body[:500]!r}")
+        return answer.body
+
+    async def exchange(self, request: Request) -> Answer:
+        """Returns the answer, whatever it is.
+
+        Raises OSError or EOFError where the connection breaks.
         """
         self._writer.write(request.encoded())
         head = await self._reader.readuntil(b"\r\n\r\n")
-        body = await self._reader.readexactly(_content_length(head))
-        if not head.startswith(b"HTTP/1.1 2"):
-            raise RequestError(f"{request.method} {request.path}: {head!r} {body[:500]!r}")
-        return body
+        # Without a length it has no body, as a 204.
+        return Answer(head, await self._reader.readexactly(_number(head, b"content-length")))
 
     def close(self) -> None:
         self._writer.close()
 
 
-def _content_length(head: bytes) -> int:
-    """0 where there is none, as in an answer 204."""
+def _number(head: bytes, header: bytes) -> int:
+    """The value of a header; 0 where there is none."""
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
+        if name.lower() == header:
             return int(value)
     return 0

@@ -7,6 +7,7 @@ design.
 import logging
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ from django.core import mail
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from accounts import hashers
 from accounts.models import Session, User, hash_token
 from accounts.tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
@@ -116,6 +118,12 @@ def bob_client(bob: User) -> ApiClient:
 @pytest.fixture
 def olga_client(olga: User) -> ApiClient:
     return ApiClient(begin_session(olga).access)
+
+
+@pytest.fixture
+def roomy_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets sixteen threads hash at once, as eight processes and more do, for what races there."""
+    monkeypatch.setattr(hashers, "_places", threading.BoundedSemaphore(16))
 
 
 @pytest.fixture

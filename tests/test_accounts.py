@@ -112,6 +112,7 @@ def test_taken_address_is_told(email: str, alice: User, client: ApiClient) -> No
     assert details["email"][0]["code"] == "unique"
 
 
+@pytest.mark.usefixtures("roomy_hashing")
 @pytest.mark.django_db(transaction=True)
 def test_simultaneous_registrations_of_one_address_make_one_user() -> None:
     """[U1]"""
@@ -364,6 +365,7 @@ def test_password_change_refuses(
     assert ApiClient(elsewhere.access).get(ME).status_code == 200
 
 
+@pytest.mark.usefixtures("roomy_hashing")
 @pytest.mark.django_db(transaction=True)
 def test_sign_in_racing_a_password_change_leaves_no_session_of_the_old_one(
     alice: User, settings: Any

@@ -144,6 +144,7 @@ def test_four_variables_are_enough() -> None:
         ("PASSWORD_RESET_URL", "https://app.example.com/reset", "contains {token}"),
         ("RATE_LIMIT_SIGN_IN", "10", "N/second|minute|hour|day, or off"),
         ("RATE_LIMIT_SIGN_IN_ADDRESS", "10/week", "N/second|minute|hour|day, or off"),
+        ("RATE_LIMIT_SIGN_IN_ACCOUNT", "100 an hour", "N/second|minute|hour|day, or off"),
         ("RATE_LIMIT_REGISTER", "0/minute", "N/second|minute|hour|day, or off"),
         ("RATE_LIMIT_REFRESH", "-1/minute", "N/second|minute|hour|day, or off"),
         ("RATE_LIMIT_RESET", "none", "N/second|minute|hour|day, or off"),
@@ -198,6 +199,7 @@ def test_rates() -> None:
     assert {
         "sign-in": Rate(10, 60),
         "sign-in-address": Rate(60, 60),
+        "sign-in-account": Rate(100, 3600),
         "register": Rate(60, 60),
         "refresh": Rate(120, 60),
         "reset": Rate(10, 60),
@@ -205,12 +207,14 @@ def test_rates() -> None:
     } == load(PRODUCTION).RATE_LIMITS
     others = {
         "RATE_LIMIT_SIGN_IN": "OFF",
+        "RATE_LIMIT_SIGN_IN_ACCOUNT": "20/day",
         "RATE_LIMIT_REGISTER": "5/second",
         "RATE_LIMIT_REFRESH": "6/hour",
         "RATE_LIMIT_RESET": "7/day",
     }
     rates = load({**PRODUCTION, **others}).RATE_LIMITS
     assert rates["sign-in"] is None
+    assert rates["sign-in-account"] == Rate(20, 86_400)
     assert rates["register"] == Rate(5, 1)
     assert rates["refresh"] == Rate(6, 3600)
     assert rates["reset"] == Rate(7, 86_400)

@@ -39,8 +39,11 @@ def client_network(request: HttpRequest) -> str:
     Clients whose address can't be told are counted together.
     """
     address = client_address(request)
-    if address is None:
-        return "unknown"
+    return "unknown" if address is None else network_of(address)
+
+
+def network_of(address: str) -> str:
+    """The network of an IP address, as `client_network` has it."""
     parsed = ipaddress.ip_address(address)
     if parsed.version == 4:
         return address

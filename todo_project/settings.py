@@ -199,6 +199,9 @@ AUTH_USER_MODEL = "accounts.User"
 # Argon2id at the parameters of OWASP's Password Storage Cheat Sheet: 39 ms a hash, where Django's
 # own take 273 ms and 100 MiB.
 PASSWORD_HASHERS = ["accounts.hashers.OWASPArgon2Hasher"]
+# So many requests may hash at once in a process; what comes beyond is refused. argon2 lets other
+# threads run meanwhile, but needs a core: with two, sign-ins took both from whoever works.
+PASSWORD_HASHES_AT_ONCE = 1
 PASSWORD_MIN_CHARACTERS = 10
 PASSWORD_MAX_CHARACTERS = 128  # hashing more buys nothing and costs the server
 AUTH_PASSWORD_VALIDATORS = [
@@ -276,6 +279,7 @@ if PASSWORD_RESET_URL and not re.match(r"https?://[^/]+/?.*\{token\}", PASSWORD_
 RATE_LIMITS = {
     "sign-in": env.rate("RATE_LIMIT_SIGN_IN", default="10/minute"),
     "sign-in-address": env.rate("RATE_LIMIT_SIGN_IN_ADDRESS", default="60/minute"),
+    "sign-in-account": env.rate("RATE_LIMIT_SIGN_IN_ACCOUNT", default="100/hour"),
     "register": env.rate("RATE_LIMIT_REGISTER", default="60/minute"),
     "refresh": env.rate("RATE_LIMIT_REFRESH", default="120/minute"),
     "reset": env.rate("RATE_LIMIT_RESET", default="10/minute"),

@@ -53,7 +53,7 @@ class Server:
                 env=production(
                     DATABASE_URL=database_url(database),
                     TMPDIR=str(self.temporary),
-                    **{"RATE_LIMIT_WRITES": "off", **variables},
+                    **{**LIMITS_OFF, **variables},
                 ),
                 stdout=log,
                 stderr=subprocess.STDOUT,

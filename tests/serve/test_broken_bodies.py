@@ -13,7 +13,7 @@ from accounts.models import User
 from tasks.models import Task
 from tests.conftest import PASSWORD, begin_session
 from tests.openapi import read_document
-from tests.serve.conftest import LIMITS_OFF, Server, read_answer, running
+from tests.serve.conftest import Server, read_answer, running
 
 pytestmark = pytest.mark.django_db  # so that there is a test database
 
@@ -50,7 +50,7 @@ def state(database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[State]:
 def unlimited(
     database: str, access: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("broken"), database, **LIMITS_OFF) as server:
+    with running(tmp_path_factory.mktemp("broken"), database) as server:
         yield server
 
 

@@ -14,7 +14,7 @@ from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from tests.conftest import PASSWORD
-from tests.serve.conftest import LIMITS_OFF, Server, read_answer, running
+from tests.serve.conftest import Server, read_answer, running
 
 pytestmark = pytest.mark.django_db  # so that there is a test database
 
@@ -48,7 +48,7 @@ def trusting(
 ) -> Iterator[tuple[Server, int]]:
     """A server, and how many proxies it trusts."""
     folder = tmp_path_factory.mktemp("forwarding")
-    with running(folder, database, TRUSTED_PROXIES=str(request.param), **LIMITS_OFF) as server:
+    with running(folder, database, TRUSTED_PROXIES=str(request.param)) as server:
         yield server, request.param
 
 

@@ -8,10 +8,12 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,35 @@ def test_slow_bodies_leave_a_thread(coding: str, server: Server) -> None:
     assert server.status("/livez") == 200
 
 
+def test_sign_ins_at_once_starve_nobody(server: Server, headers: dict[str, str]) -> None:
+    """[N1] Until one is refused, 16 clients sign in; the others are answered all the while."""
+    body = json.dumps({"email": "nobody@example.com", "password": "a wrong guess"})
+    is_over = threading.Event()
+
+    def sign_in(client: HTTPConnection) -> list[tuple[int, str | None]]:
+        found = []
+        while not is_over.is_set():
+            client.request("POST", "/api/auth/token", body, {"Content-Type": "application/json"})
+            answer = client.getresponse()
+            answer.read()
+            found.append((answer.status, answer.headers["Retry-After"]))
+        return found
+
+    clients = [server.connect() for _ in range(16)]
+    with ThreadPoolExecutor(len(clients)) as pool:
+        signing_in = [pool.submit(sign_in, client) for client in clients]
+        try:
+            others = {
+                (path, server.status(path, **headers)) for path in (LIST, "/livez", "/readyz") * 10
+            }
+        finally:
+            is_over.set()
+    answers = {answer for future in signing_in for answer in future.result()}
+
+    assert others == {(LIST, 200), ("/livez", 200), ("/readyz", 200)}
+    assert answers == {(401, None), (503, "1")}
+
+
 def test_files_are_served(server: Server) -> None:
     """The documentation's own, by the service itself."""
     client = server.connect()
@@ -226,7 +257,6 @@ def test_mails_that_were_promised_leave_before_the_end(
             database,
             EMAIL_URL=mails.url,
             PASSWORD_RESET_URL="https://app.example.com/reset?token={token}",
-            RATE_LIMIT_RESET="off",
         ) as server,
     ):
         for _ in range(10):

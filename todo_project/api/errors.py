@@ -17,6 +17,7 @@
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
     ├── Throttled            429 RATE_LIMITED
     └── ServiceUnavailable   503 SERVICE_UNAVAILABLE  the database is away or too slow
+        └── HashingBusy                               too many passwords are being hashed
     anything else            500 INTERNAL_ERROR       a defect; nothing of it leaves the server
 
 Views raise; `exception_handler` answers inside of REST framework, `error_response` outside of it.
@@ -109,6 +110,13 @@ class ServiceUnavailable(exceptions.APIException):
     default_code = "SERVICE_UNAVAILABLE"
     default_detail = "The service is not available at the moment. Try again in a few seconds."
     wait = RETRY_AFTER_SECONDS
+
+
+class HashingBusy(ServiceUnavailable):
+    """As many passwords are being hashed in this process as may be at once."""
+
+    default_detail = "Too many people sign in at once. Try again after the seconds in Retry-After."
+    wait = 1  # a hash takes some 40 ms, and the header has whole seconds
 
 
 _CODES: dict[type[exceptions.APIException], str] = {

@@ -70,7 +70,7 @@ class Counter:
 
 # One statement, atomic by the row's lock: of simultaneous calls each gets a number of its own.
 # Windows are fixed, and by the database's clock. It counts for each row of {source}: one or none.
-COUNT_SQL = """
+_UPSERT = """
     INSERT INTO todo_project_ratecounter AS counter (key, "window", hits, expires_at)
     SELECT %(counter_key)s, epoch / %(counter_period)s, 1,
            to_timestamp((epoch / %(counter_period)s + 1) * %(counter_period)s)
@@ -81,9 +81,32 @@ COUNT_SQL = """
         hits = CASE WHEN counter."window" >= excluded."window" THEN counter.hits + 1 ELSE 1 END,
         "window" = greatest(counter."window", excluded."window"),
         expires_at = greatest(counter.expires_at, excluded.expires_at)
+"""
+_RETURNING = """
     RETURNING hits, extract(epoch FROM expires_at - statement_timestamp())::float AS reset_seconds
 """
-_COUNT_ONCE = COUNT_SQL.format(source="(VALUES (1)) AS once")
+COUNT_SQL = _UPSERT + _RETURNING
+_ONCE = "(VALUES (1)) AS once"
+_COUNT_ONCE = COUNT_SQL.format(source=_ONCE)
+# What is one too many changes nothing, or it would stand in the way of what is given back. When the
+# window ends is then told by the clock, because the row may be younger than the snapshot.
+_RESERVE = f"""
+    WITH reserved AS (
+        {_UPSERT.format(source=_ONCE)}
+        WHERE counter."window" < excluded."window" OR counter.hits < %(counter_limit)s
+        {_RETURNING}, "window"
+    )
+    SELECT hits, reset_seconds, "window" FROM reserved
+    UNION ALL
+    SELECT %(counter_limit)s + 1, (
+        %(counter_period)s - mod(extract(epoch FROM statement_timestamp()), %(counter_period)s)
+    )::float, NULL
+     WHERE NOT EXISTS (SELECT FROM reserved)
+"""  # noqa: S608  # made of constants
+_GIVE_BACK = """
+    UPDATE todo_project_ratecounter SET hits = hits - 1
+     WHERE key = %(counter_key)s AND "window" = %(window)s
+"""
 
 
 def count(counter: Counter) -> Usage:
@@ -91,6 +114,32 @@ def count(counter: Counter) -> Usage:
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_ONCE, counter.parameters)
         return counter.usage(*cursor.fetchone())
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A try that was counted, or refused, before it was known whether it has to be counted."""
+
+    counter: Counter
+    usage: Usage
+    window: int | None  # None where it was refused
+
+    def give_back(self) -> None:
+        """Counts it no longer. One statement."""
+        with connection.cursor() as cursor:
+            cursor.execute(_GIVE_BACK, {**self.counter.parameters, "window": self.window})
+
+
+def reserve(counter: Counter) -> Reservation:
+    """Counts one try that may be given back, unless it is one too many. One statement.
+
+    Together, those that stay counted and those under way never exceed the limit.
+    """
+    with connection.cursor() as cursor:
+        limit = {"counter_limit": counter.rate.limit}
+        cursor.execute(_RESERVE, {**counter.parameters, **limit})
+        hits, reset_seconds, window = cursor.fetchone()
+    return Reservation(counter, counter.usage(hits, reset_seconds), window)
 
 
 def enforce(request: HttpRequest, counter: Counter | None) -> None:
