@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 
 from todo_project.addresses import client_address
 from todo_project.api.errors import InvalidCredentials, TokenInvalid
-from todo_project.api.views import StrictInputMixin, is_canonical_uuid, read_body
+from todo_project.api.views import StrictInputMixin, is_canonical_uuid
 
 from .authentication import caller, current_session, note_user
 from .hashers import hashing
@@ -75,7 +75,7 @@ class HashingMixin(StrictInputMixin):
     """A route that hashes a password. Refused at once where too many do, before anything is done.
 
     The place is kept until the answer is there, so that who was let in is not refused later, nor
-    with locks in hand. A body is read before: clients may take for ever to send it.
+    with locks in hand.
 
     A try of a password that turned out to be none is given back to the account, unless something
     failed here.
@@ -84,7 +84,6 @@ class HashingMixin(StrictInputMixin):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method not in HASHING_METHODS:
             return super().dispatch(request, *args, **kwargs)
-        read_body(request)
         with hashing():
             response = super().dispatch(request, *args, **kwargs)
         if response.status_code < 500:

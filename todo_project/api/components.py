@@ -113,8 +113,7 @@ _RARE_ERRORS: Mapping[int, tuple[str, list[exceptions.APIException]]] = {
     415: ("The body is not JSON in UTF-8.", [exceptions.UnsupportedMediaType("text/plain")]),
     500: ("A defect of the server.", [errors.internal_error()]),
     503: (
-        "The database is away or too slow, or too many sign in at once; after `Retry-After` the "
-        "same request may succeed.",
+        "The database is away or too slow, or too many sign in; try again after `Retry-After`.",
         [errors.ServiceUnavailable()],
     ),
 }

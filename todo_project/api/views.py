@@ -176,16 +176,6 @@ def _reader(serializer_class: type[StrictSerializer], *, is_partial: bool) -> St
     return serializer_class(partial=is_partial)
 
 
-def read_body(request: HttpRequest) -> None:
-    """Reads a body into memory where it isn't too large, so that nothing after waits for it.
-
-    Raises UnreadablePostError where it breaks off.
-    """
-    length = content_length(request.META)
-    if length is not None and 0 < length <= settings.MAX_BODY_BYTES:
-        _ = request.body
-
-
 def is_canonical_uuid(text: str) -> bool:
     """Whether `text` is a UUID as RFC 9562 writes it: with hyphens, in lower case."""
     return _CANONICAL_UUID.fullmatch(text) is not None

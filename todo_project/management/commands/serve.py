@@ -38,6 +38,9 @@ DRAIN_SECONDS_DEFAULT = 5
 # Longer than the minute after which load balancers usually close theirs, so that none sends a
 # request into a connection that this side is closing.
 KEEP_ALIVE_SECONDS_DEFAULT = 75
+# How long a thread that computes may keep the others waiting for Python's lock. Its default, 5 ms,
+# is as long as ten requests, and each of those waits for the lock several times.
+SWITCH_INTERVAL_SECONDS = 0.0005
 
 
 class Command(BaseCommand):
@@ -114,6 +117,8 @@ class Command(BaseCommand):
 
 
 def _load_application() -> Application:
+    """Runs in each new worker."""
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     from todo_project.wsgi import application
 
     return application
