@@ -5,7 +5,6 @@ What that is good for is measured by `python -m benchmarks.sign_ins`.
 
 import threading
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from typing import Any
 
 import pytest
@@ -263,36 +262,6 @@ def test_place_is_given_back(
 
     assert hashers._places.acquire(blocking=False)
     assert not hashers._places.acquire(blocking=False)
-
-
-def test_body_is_awaited_without_a_place(
-    client: ApiClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """[N1] Who sends it slowly keeps nobody from signing in."""
-    monkeypatch.setattr(hashers, "_places", threading.BoundedSemaphore(1))
-    free: list[bool] = []
-
-    class Body(BytesIO):
-        """Of a client that takes its time."""
-
-        def read(self, size: int | None = -1) -> bytes:
-            free.append(hashers._places.acquire(blocking=False))
-            if free[-1]:
-                hashers._places.release()
-            return super().read(size)
-
-    response = client.generic(
-        "POST",
-        TOKEN,
-        **{  # type: ignore[arg-type]
-            "wsgi.input": Body(b"{}"),
-            "CONTENT_LENGTH": "2",
-            "CONTENT_TYPE": "application/json",
-        },
-    )
-
-    assert response.status_code == 400
-    assert set(free) == {True}
 
 
 def test_refusal_leaves_the_gate_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
