@@ -7,6 +7,7 @@ from todo_project.addresses import client_network
 from todo_project.api.limits import AddressThrottle, Counter, ScopedThrottle, enforce
 
 from .authentication import caller
+from .credentials import canonical_email
 
 
 class SignInThrottle(AddressThrottle):
@@ -62,4 +63,4 @@ def enforce_password_tries(request: HttpRequest, email: str) -> None:
 
 
 def _account_identity(request: HttpRequest, email: str) -> str:
-    return f"{email.lower()} {client_network(request)}"
+    return f"{canonical_email(email)} {client_network(request)}"
