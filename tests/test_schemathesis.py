@@ -26,15 +26,20 @@ from todo_project.wsgi import application
 # Requests that the document allows and the service refuses, because no schema can tell them: by
 # operation, the codes of the errors or of their faults. They are excused from one check alone,
 # positive_data_acceptance, and only where the answer has no other code.
-PASSWORD_FAULTS = {"password_entirely_numeric", "password_too_common", "password_too_similar"}
-# White space to Python, and not to regular expressions: U+001C to U+001F and U+0085.
+PASSWORD_FAULTS = {
+    *("password_blank", "password_entirely_numeric", "password_too_common"),
+    "password_too_similar",
+}
+# Nothing to see. No regular expression has Unicode's properties, and not all take U+001C to U+001F
+# and U+0085 for the white space that they are to Python.
 BLANK = {"blank"}
 REFUSALS: Mapping[str, set[str]] = {
-    "auth_register": {"unique"} | PASSWORD_FAULTS,  # the address is in use
+    # The address is in use; a name that may be empty.
+    "auth_register": {"unique", "control_characters"} | BLANK | PASSWORD_FAULTS,
     "auth_token": {"INVALID_CREDENTIALS"} | BLANK,  # nobody's
     "auth_token_refresh": {"TOKEN_INVALID"} | BLANK,  # only the service makes tokens
     "auth_logout": {"TOKEN_INVALID"} | BLANK,
-    "auth_me_update": {"immutable"},  # any address but the present one
+    "auth_me_update": {"immutable", "control_characters"} | BLANK,  # any but the present address
     "auth_me_delete": {"wrong_password"},  # nobody guesses the right one
     "auth_password_change": {"wrong_password"} | PASSWORD_FAULTS,
     "auth_password_reset": BLANK,

@@ -289,7 +289,10 @@ PAGE_SIZE_MAX = 200
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.SessionTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["todo_project.api.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": [
+        "todo_project.api.parsers.StrictJSONParser",
+        "todo_project.api.parsers.MergePatchParser",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["todo_project.api.envelope.EnvelopeRenderer"],
     "DEFAULT_PAGINATION_CLASS": None,
     "DEFAULT_METADATA_CLASS": None,

@@ -22,8 +22,11 @@ from drf_spectacular.plumbing import ResolvedComponent, force_instance
 from rest_framework import exceptions, serializers
 from uritemplate import variables
 
+from todo_project.text import NO_LINE
+
 from . import errors
-from .serializers import QuerySerializer
+from .parsers import PATCH_PARSERS, StrictJSONParser
+from .serializers import LineField, QuerySerializer
 from .views import StrictInputMixin
 
 Schema = dict[str, Any]
@@ -93,9 +96,13 @@ class EnvelopeSchema(AutoSchema):
         schema, is_required = self._get_request_for_media_type(serializer)
         return {
             "description": f"At most {settings.MAX_BODY_BYTES // 1024} KiB, without U+0000.",
-            "content": {_JSON: {"schema": schema}},
+            "content": {media_type: {"schema": schema} for media_type in self._media_types()},
             "required": is_required,
         }
+
+    def _media_types(self) -> list[str]:
+        parsers = PATCH_PARSERS if self.method == "PATCH" else [StrictJSONParser]
+        return [parser.media_type for parser in parsers]
 
     def _map_serializer_field(self, field: Any, direction: Any, *args: Any) -> Any:
         schema = super()._map_serializer_field(field, direction, *args)
@@ -108,7 +115,7 @@ class EnvelopeSchema(AutoSchema):
                 del schema["enum"]
                 schema["type"] = "boolean"
         elif direction == "request" and _refuses_blank(field) and "format" not in schema:
-            schema["pattern"] = r"\S"
+            schema["pattern"] = _LINE if isinstance(field, LineField) else r"\S"
         return schema
 
     def _postprocess_serializer_schema(
@@ -231,6 +238,7 @@ def finish_document(result: Schema, **kwargs: Any) -> Schema:
 def _error(meaning: str, faults: Iterable[exceptions.APIException]) -> Schema:
     """What the API answers for `faults`, which have one status."""
     request = HttpRequest()
+    request.method = "PATCH"  # whose answers have every header that any method's have
     request.request_id = _REQUEST_ID  # type: ignore[attr-defined]
     answers = [errors.error_response(request, fault) for fault in faults]
     bodies = {body["error"]["code"]: body for body in (json.loads(a.content) for a in answers)}
@@ -244,7 +252,7 @@ def _error(meaning: str, faults: Iterable[exceptions.APIException]) -> Schema:
         "headers": _header_references(
             [
                 "X-Request-ID",
-                *answers[0].headers,
+                *(name for answer in answers for name in answer.headers),
                 *(_RATE_HEADERS if "RATE_LIMITED" in bodies else []),
             ]
         ),
@@ -284,6 +292,9 @@ _PATH_PARAMETERS: Mapping[str, Schema] = {
 _READ_ONLY = {"description": "Read-only: may be sent back as it was read, and has no effect."}
 _REQUEST_ID = "0b7a7e3e-8d0c-4d0a-9a53-1f0c2ad1b8a5"
 
+# A text that is a line once the white space around it is trimmed.
+_LINE = rf"^\s*[^{NO_LINE}]*[^\s{NO_LINE}][^{NO_LINE}]*\s*$"
+
 # By the name of the field, wherever it stands.
 _EXAMPLES: Mapping[str, str] = {
     "email": "alice@example.com",
@@ -304,6 +315,12 @@ _HEADERS: Mapping[str, Schema] = {
     "Location": _header("Path of what was created.", type="string", format="uri-reference"),
     "Link": _header(
         'Path of the next page: `<path>; rel="next"`.', is_required=False, type="string"
+    ),
+    "Accept-Encoding": _header(
+        "Where the body was compressed: how to send it.", is_required=False, type="string"
+    ),
+    "Accept-Patch": _header(
+        "Of a PATCH: what the body may be sent as (RFC 5789).", is_required=False, type="string"
     ),
     "WWW-Authenticate": _header("As RFC 6750, section 3, has it.", type="string"),
     "Retry-After": _header("Seconds to wait before the next try.", type="integer", minimum=1),
@@ -377,8 +394,8 @@ _ERRORS: Mapping[int, tuple[str, str, list[exceptions.APIException]]] = {
     413: ("PayloadTooLarge", "The body is too large.", [errors.PayloadTooLarge()]),
     415: (
         "UnsupportedMediaType",
-        "The body is not sent as JSON in UTF-8.",
-        [exceptions.UnsupportedMediaType("text/plain")],
+        "The body is not sent as JSON in UTF-8, or compressed.",
+        [exceptions.UnsupportedMediaType("text/plain"), errors.EncodedBody()],
     ),
     429: (
         "TooManyRequests",
