@@ -8,33 +8,28 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
-from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import F
 from django.db.models.functions import Lower, Now
 from uuid_utils.compat import uuid7
 
+from todo_project.text import validate_line
 
-def validate_mailable(email: str) -> None:
-    """Raises ValidationError for addresses that EmailValidator accepts and no mail reaches.
+from .credentials import (
+    EMAIL_MAX_CHARACTERS,
+    MailboxField,
+    canonical_email,
+    normalize_password,
+    validate_mailable,
+)
 
-    The part before the @ must be ASCII: lower() maps a few letters, such as the Kelvin sign, onto
-    ASCII ones, so that two different addresses would become one. The domain must have a form in
-    ASCII (RFC 5890), which is what mail servers look up.
-    """
-    local_part, _, domain = email.rpartition("@")
-    if not local_part.isascii():
-        raise ValidationError("Only ASCII letters may stand before the @.", code="invalid")
-    try:
-        domain.encode("idna")
-    except UnicodeError:
-        raise ValidationError("No such domain can exist.", code="invalid") from None
+NAME_MAX_CHARACTERS = 150
 
 
 class UserQuerySet(models.QuerySet["User"]):
     def with_email(self, email: str) -> Self:
-        """The user of an address, whatever its case; by the unique index on Lower(email)."""
-        return self.alias(lower_email=Lower("email")).filter(lower_email=email.lower())
+        """The user of an address, in whatever form; by the unique index on Lower(email)."""
+        return self.alias(lower_email=Lower("email")).filter(lower_email=canonical_email(email))
 
     def activate(self) -> int:
         """Lets these users sign in again; returns how many users changed."""
@@ -62,7 +57,7 @@ class UserManager(BaseUserManager["User"]):
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """Makes a user with a hashed password. Raises IntegrityError where the address is taken."""
-        user = self.model(email=email.lower(), **fields)
+        user = self.model(email=canonical_email(email), **fields)
         user.set_password(password)
         user.save(using=self._db, force_insert=True)
         return user
@@ -75,8 +70,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person. Signs in with e-mail and password; there is no user name."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    email = models.EmailField(max_length=254, validators=[validate_mailable])
-    name = models.CharField(max_length=150, blank=True)
+    email = MailboxField(max_length=EMAIL_MAX_CHARACTERS, validators=[validate_mailable])
+    name = models.CharField(max_length=NAME_MAX_CHARACTERS, blank=True, validators=[validate_line])
     is_active = models.BooleanField("active", default=True)
     is_staff = models.BooleanField("operator", default=False, help_text="May use this admin.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -98,10 +93,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         ]
 
     def __str__(self) -> str:
-        return self.email
+        return str(self.email)
 
-    def clean(self) -> None:
-        self.email = self.email.lower()
+    def set_password(self, raw_password: str | None) -> None:
+        """Django's, of the normalized password; the hashes of all passwords are made here."""
+        super().set_password(raw_password and normalize_password(raw_password))
+
+    def check_password(self, raw_password: str | None) -> bool:
+        return super().check_password(raw_password and normalize_password(raw_password))
 
     def save(self, *args: Any, keep_session: UUID | None = None, **kwargs: Any) -> None:
         """Saves; ends the user's sessions where a password was set, or nobody can sign in.

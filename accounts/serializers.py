@@ -8,32 +8,38 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-from todo_project.api.serializers import StrictSerializer, StringField
+from todo_project.api.serializers import LineField, StrictSerializer, StringField
 
-from .models import Session, User, validate_mailable
-
-EMAIL_MAX_CHARACTERS = 254
-NAME_MAX_CHARACTERS = 150
+from .credentials import (
+    EMAIL_MAX_CHARACTERS,
+    canonical_email,
+    normalize_password,
+    validate_mailable,
+)
+from .models import NAME_MAX_CHARACTERS, Session, User
 
 
 class EmailField(StringField, serializers.EmailField):
-    """An e-mail address; it is turned into lower case."""
+    """An e-mail address; it is turned into the form in which it is kept."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=EMAIL_MAX_CHARACTERS, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
-        email = super().to_internal_value(data)
-        validate_mailable(email)  # before lower() hides what it was
-        return email.lower()
+        email = canonical_email(super().to_internal_value(data))
+        validate_mailable(email)
+        return email
 
 
 class PasswordField(StringField):
-    """A password as it comes: not trimmed."""
+    """A password, not trimmed, in the form in which it is hashed: so its characters count."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("max_length", settings.PASSWORD_MAX_CHARACTERS)
         super().__init__(write_only=True, trim_whitespace=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return normalize_password(super().to_internal_value(data))
 
 
 class NewPasswordField(PasswordField):
@@ -59,7 +65,7 @@ class UserSerializer(StrictSerializer):
 
     id = serializers.UUIDField(read_only=True)
     email = EmailField(read_only=True)
-    name = StringField(max_length=NAME_MAX_CHARACTERS, allow_blank=True, required=False)
+    name = LineField(max_length=NAME_MAX_CHARACTERS, allow_blank=True, required=False)
     created_at = serializers.DateTimeField(read_only=True)
 
 

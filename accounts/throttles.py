@@ -18,6 +18,7 @@ from todo_project.api.limits import (
 )
 
 from .authentication import caller
+from .credentials import canonical_email
 from .models import Session, User
 
 _ACCOUNT = "sign-in-account"  # in settings.RATE_LIMITS
@@ -76,7 +77,7 @@ def enforce_password_tries(request: HttpRequest, email: str) -> None:
     those until `give_try_back`, so that however many come at once, no more are checked. For an
     address without an account the same is done.
     """
-    email = email.lower()
+    email = canonical_email(email)
     enforce(request, Counter.of("sign-in", f"{email} {client_network(request)}"))
     if settings.RATE_LIMITS[_ACCOUNT] is None:
         return

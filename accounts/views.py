@@ -19,9 +19,11 @@ from uuid_utils.compat import uuid7
 
 from todo_project.addresses import client_address
 from todo_project.api.errors import InvalidCredentials, TokenInvalid
-from todo_project.api.views import StrictInputMixin, is_canonical_uuid
+from todo_project.api.views import StrictInputMixin, read_uuid
+from todo_project.text import header_text
 
 from .authentication import caller, current_session, note_user
+from .credentials import canonical_email
 from .hashers import hashing
 from .mail import send_password_reset
 from .models import Session, SessionQuerySet, User, hash_token
@@ -208,8 +210,8 @@ class SessionView(StrictInputMixin):
             raise NotFound()
 
     def _the_session(self) -> SessionQuerySet:
-        session_id = self.kwargs["session_id"]
-        if not is_canonical_uuid(session_id):
+        session_id = read_uuid(self.kwargs["session_id"])
+        if session_id is None:
             raise NotFound()
         sessions: SessionQuerySet = caller(self.request).sessions.live().filter(pk=session_id)
         return sessions
@@ -231,7 +233,7 @@ class MeView(HashingMixin):
     def patch(self, request: Request) -> Response:
         """Change your name."""
         user = caller(request)
-        if self.body.get("email", user.email) != user.email:
+        if "email" in self.body and self.body["email"] != canonical_email(user.email):
             raise _email_immutable()
         if "name" in self.body:
             user.name = self.body["name"]
@@ -339,8 +341,7 @@ def _pair_of_last_rotation(spent: str, claims: Claims) -> TokenPair:
 
 
 def _user_agent(request: Request) -> str:
-    # PostgreSQL stores no NUL; a header can't hold one, but a test client's can.
-    return request.headers.get("User-Agent", "").replace("\x00", "")[:USER_AGENT_MAX_CHARACTERS]
+    return header_text(request.headers.get("User-Agent", ""))[:USER_AGENT_MAX_CHARACTERS]
 
 
 def _token_pair(pair: TokenPair) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def _fields(environ: dict[str, Any], *, required: bool = False) -> dict[str, Any
             fields["title"] = fields["title"].strip()
             if not 1 <= len(fields["title"]) <= 255:
                 raise RefusedError(400)
-        if len(fields.get("description") or "") > 10_000:
+        if len(fields.get("description") or "") > 20_000:
             raise RefusedError(400)
     except (ValueError, KeyError, AttributeError, TypeError):
         raise RefusedError(400) from None

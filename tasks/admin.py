@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -12,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from todo_project.admin import LargeTableAdmin
+from todo_project.api.views import read_uuid
 
 from .models import DESCRIPTION_MAX_CHARACTERS, Task
 
@@ -42,7 +42,7 @@ class OwnerSelect(AutocompleteSelect):
     """Django's fails on a malformed id that it has to show again after an error."""
 
     def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
-        return super().optgroups(name, [text for text in value if _is_uuid(text)], attr)
+        return super().optgroups(name, [text for text in value if read_uuid(text)], attr)
 
 
 @admin.register(Task)
@@ -53,8 +53,8 @@ class TaskAdmin(LargeTableAdmin):
     list_select_related = ("user",)
     search_fields = ("title",)
     search_help_text = (
-        "Part of a title, among the newest "
-        f"{TITLE_SEARCH_TASKS:,} tasks; or an owner's e-mail address; or both, among all of theirs."
+        f"Part of a title, among the newest {TITLE_SEARCH_TASKS:,} tasks; or an owner's e-mail "
+        "address; or both, among all of theirs; or a task's id."
     )
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -69,30 +69,28 @@ class TaskAdmin(LargeTableAdmin):
         """A task stays its owner's: to move it would show it to someone else."""
         return ("user", "id", "done", "created_at", "updated_at") if obj else ()
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
-    ) -> tuple[QuerySet[Task], bool]:
+    def find(self, queryset: QuerySet[Task], term: str) -> QuerySet[Task]:
         """A word with @ is the owner's whole address, the rest is part of the title.
 
         Takes one query more: for the owner, or for the oldest task that is searched.
         """
-        words = search_term.split()
+        words = term.split()
         emails = [word for word in words if "@" in word]
         title = " ".join(word for word in words if "@" not in word)
         if len(emails) > 1:  # a task has one owner
-            return queryset.none(), False
+            return queryset.none()
         if emails:
             user_model = get_user_model()
             try:
                 queryset = queryset.filter(user=user_model.objects.get_by_natural_key(emails[0]))
             except user_model.DoesNotExist:
-                return queryset.none(), False
-        elif title:
+                return queryset.none()
+        else:
             newest = Task.objects.order_by("-id").values_list("id", flat=True)
             # A value and not a subquery, so that the planner knows how few tasks this leaves.
             for oldest in newest[TITLE_SEARCH_TASKS - 1 : TITLE_SEARCH_TASKS]:
                 queryset = queryset.filter(id__gte=oldest)
-        return (queryset.filter(title__icontains=title) if title else queryset), False
+        return queryset.filter(title__icontains=title) if title else queryset
 
     def save_model(
         self, request: HttpRequest, obj: Task, form: "forms.ModelForm[Task]", change: Any
@@ -111,11 +109,3 @@ class TaskAdmin(LargeTableAdmin):
 
 def _unix_lines(text: Any) -> Any:
     return text.replace("\r\n", "\n").replace("\r", "\n") if text else text
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -10,8 +10,10 @@ from django.db.models.functions import Length, Now
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
 
+from todo_project.text import validate_line
+
 TITLE_MAX_CHARACTERS = 255
-DESCRIPTION_MAX_CHARACTERS = 10_000
+DESCRIPTION_MAX_CHARACTERS = 20_000
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -44,7 +46,7 @@ class Task(models.Model):
         related_name="tasks",
         verbose_name="owner",
     )
-    title = models.CharField(max_length=TITLE_MAX_CHARACTERS)
+    title = models.CharField(max_length=TITLE_MAX_CHARACTERS, validators=[validate_line])
     description = models.TextField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
     # Stored, so that an index could use it; generated, so that nothing can set it apart from

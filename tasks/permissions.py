@@ -9,4 +9,5 @@ class IsPathOwner(BasePermission):
     """Lets callers into the path of their own id, or `me`; nobody else, operators included."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return view.kwargs["user_id"] in ("me", str(request.user.pk))
+        user_id: str = view.kwargs["user_id"]
+        return user_id == "me" or user_id.lower() == str(request.user.pk)

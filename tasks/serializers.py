@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from todo_project.api.serializers import BooleanField, StrictSerializer, StringField
+from todo_project.api.serializers import BooleanField, LineField, StrictSerializer, StringField
 
 from .models import DESCRIPTION_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
 
@@ -12,9 +12,10 @@ class TaskSerializer(StrictSerializer):
 
     id = serializers.UUIDField(read_only=True)
     user_id = serializers.UUIDField(read_only=True, help_text="The owner.")
-    title = StringField(
+    title = LineField(
         max_length=TITLE_MAX_CHARACTERS,
-        help_text="White space around it is trimmed, and does not count.",
+        help_text="One line, with something to see. White space around it is trimmed, and does not "
+        "count.",
     )
     description = StringField(
         max_length=DESCRIPTION_MAX_CHARACTERS,

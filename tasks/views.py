@@ -21,7 +21,7 @@ from todo_project.api.envelope import empty_response, json_response
 from todo_project.api.errors import TokenInvalid
 from todo_project.api.limits import Counter, admit
 from todo_project.api.pagination import CursorCodec, Position, next_link
-from todo_project.api.views import StrictInputMixin, is_canonical_uuid
+from todo_project.api.views import StrictInputMixin, read_uuid
 
 from . import queries
 from .filters import ORDERINGS, TaskListQuery, page_binding
@@ -29,6 +29,12 @@ from .models import Task
 from .permissions import IsPathOwner
 from .serializers import CompletionSerializer, TaskSerializer
 from .throttles import WriteThrottle
+
+# What the rules of the database say of a title.
+_TITLE_FAULTS = {
+    "tasks_task_title_visible": ErrorDetail("The title has nothing to see.", code="blank"),
+    "tasks_task_title_line": ErrorDetail("The title is no line.", code="control_characters"),
+}
 
 
 class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
@@ -134,8 +140,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
     @property
     def _task_id(self) -> UUID | None:
         """The id in the path; None, which no task has, for what is none."""
-        task_id = self.kwargs["task_id"]
-        return UUID(task_id) if is_canonical_uuid(task_id) else None
+        return read_uuid(self.kwargs["task_id"])
 
     @property
     def _list_path(self) -> str:
@@ -169,10 +174,8 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
         if constraint == "tasks_task_user_fk":
             return TokenInvalid("The account has been deleted.")
-        if constraint == "tasks_task_title_visible":
-            # A character that counts as white space for PostgreSQL and not for Python.
+        if constraint in _TITLE_FAULTS:
+            # LineField let it pass: the database's tables of Unicode differ from Python's.
             self.check_deferred()  # what the statement counted went with it
-            return ValidationError(
-                {"title": [ErrorDetail("The title has no visible character.", code="blank")]}
-            )
+            return ValidationError({"title": [_TITLE_FAULTS[constraint]]})
         return error

@@ -76,7 +76,7 @@ def test_password_is_taken_as_it_comes(password: str, client: ApiClient) -> None
         pytest.param("email", "\u212aelvin@example.com", "invalid", id="Kelvin sign"),
         pytest.param("email", "é@example.com", "invalid", id="accent"),
         pytest.param("email", f"{'a' * 64}@{'.'.join(['b' * 60] * 4)}", "max_length", id="long"),
-        pytest.param("email", f"a@{'.'.join([chr(0x130) * 10] * 20)}.de", "max_length", id="grows"),
+        pytest.param("email", f"a@{'.'.join([chr(0x130) * 10] * 20)}.de", "invalid", id="grows"),
         pytest.param("email", f"a@{'ü' * 60}.com", "invalid", id="no ASCII form"),
         pytest.param("password", "x7!kq9#b", "min_length", id="8 characters"),
         pytest.param("password", "x7" * 65, "max_length", id="130 characters"),

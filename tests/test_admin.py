@@ -521,6 +521,21 @@ def test_sessions_are_found_by_the_address(olga_admin: Client, session: Session,
     assert list(response.context["cl"].result_list) == [session]
 
 
+@pytest.mark.parametrize("path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize("spell", [str.lower, str.upper], ids=["lower", "capitals"])
+def test_row_is_found_by_its_id(
+    spell: Callable[[str], str], path: str, olga_admin: Client, session: Session, task: Task
+) -> None:
+    """[B5] As the log or a client has it."""
+    row = {USERS: task.user, SESSIONS: session, TASKS: task}[path]
+    begin_session(User.objects.get(email="olga@example.com"))
+    Task.objects.create(user_id=task.user_id, title=str(task.pk))
+
+    response = olga_admin.get(path, {"q": f" {spell(str(row.pk))}"})
+
+    assert list(response.context["cl"].result_list) == [row]
+
+
 # --- Users ------------------------------------------------------------------------------------
 
 
@@ -1025,7 +1040,7 @@ def test_add_task(olga: User, olga_admin: Client, alice: User) -> None:
         pytest.param({"title": "\x1c\x85"}, "This field is required.", id="odd white space"),
         pytest.param({"title": "x" * 256}, "at most 255 characters", id="long title"),
         pytest.param({"title": "a\x00"}, "Null characters are not allowed.", id="NUL in title"),
-        pytest.param({"description": "x" * 10_001}, "at most 10000 characters", id="long"),
+        pytest.param({"description": "x" * 20_001}, "at most 20000 characters", id="long"),
         pytest.param({"description": "\x00"}, "Null characters are not allowed.", id="NUL"),
         pytest.param({"completed_at_0": "zz"}, "Enter a valid date.", id="no date"),
         pytest.param({"completed_at_0": "2026-01-01"}, "Enter a valid time.", id="no time"),

@@ -4,6 +4,7 @@ A route without a row in ROUTES fails `test_routes_all_stand_in_the_table`.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.models import User
 from tasks.models import Task
-from tests.client import ApiClient, assert_error
+from tests.client import MISSING, ApiClient, assert_error, data_of, meta_of
 from tests.conftest import begin_session
 
 ABSENT = "0198f000-0000-7000-8000-000000000000"
@@ -231,8 +232,8 @@ def test_another_persons_task_is_absent_below_ones_own_path(
         pytest.param("0198f000-0000-7000-8000-000000000000", id="unknown"),
         pytest.param("not-a-uuid", id="malformed"),
         pytest.param("ME", id="me in capitals"),
-        pytest.param("{upper}", id="own id in capitals"),
         pytest.param("{hex}", id="own id without dashes"),
+        pytest.param("%7B{own}%7D", id="own id in braces"),
         pytest.param("%20me", id="white space"),
         pytest.param("me%00", id="NUL"),
     ],
@@ -241,7 +242,7 @@ def test_owner_of_the_path_has_one_spelling(
     path_owner: str, alice: User, alice_client: ApiClient
 ) -> None:
     """[R1] Another's, unknown or malformed: all alike."""
-    path_owner = path_owner.format(upper=str(alice.pk).upper(), hex=alice.pk.hex)
+    path_owner = path_owner.format(own=alice.pk, hex=alice.pk.hex)
 
     response = alice_client.get(f"/api/{path_owner}/tasks")
 
@@ -254,7 +255,6 @@ def test_owner_of_the_path_has_one_spelling(
         pytest.param("{bobs}", id="someone else's"),
         pytest.param("0198f000-0000-7000-8000-000000000000", id="absent"),
         pytest.param("17", id="malformed"),
-        pytest.param("{upper}", id="own in capitals"),
         pytest.param("{hex}", id="own without dashes"),
         pytest.param("%7B{own}%7D", id="own in braces"),
         pytest.param("{own}%0A", id="own with a line feed"),
@@ -265,13 +265,67 @@ def test_missing_tasks_are_answered_alike(
     task_id: str, bob: User, task: Task, alice_client: ApiClient
 ) -> None:
     bobs = Task.objects.create(user_id=bob.pk, title="Bob's")
-    task_id = task_id.format(bobs=bobs.pk, own=task.pk, upper=str(task.pk).upper(), hex=task.pk.hex)
+    task_id = task_id.format(bobs=bobs.pk, own=task.pk, hex=task.pk.hex)
     reference = alice_client.get(f"/api/me/tasks/{UUID(int=0)}", x_request_id="same")
 
     response = alice_client.get(f"/api/me/tasks/{task_id}", x_request_id="same")
 
     assert_error(response, 404, "NOT_FOUND")
     assert response.content == reference.content
+
+
+@pytest.mark.parametrize("spell", [str.upper, str.title], ids=["capitals", "mixed"])
+@pytest.mark.parametrize("prefix", ["/api", "/users"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "", MISSING),
+        ("POST", "", {"title": "x"}),
+        ("GET", "/{task}", MISSING),
+        ("PUT", "/{task}", {"title": "x"}),
+        ("PATCH", "/{task}", {"title": "x"}),
+        ("PATCH", "/{task}/complete", MISSING),
+        ("DELETE", "/{task}", MISSING),
+    ],
+    ids=["list", "create", "read", "replace", "update", "complete", "delete"],
+)
+def test_ids_are_read_in_any_case_and_answered_in_lower(
+    method: str,
+    path: str,
+    body: Any,
+    prefix: str,
+    spell: Callable[[str], str],
+    alice: User,
+    alice_client: ApiClient,
+    task: Task,
+) -> None:
+    """[B5]"""
+    path = path.format(task=spell(str(task.pk)))
+
+    response = alice_client.call(method, f"{prefix}/{spell(str(alice.pk))}/tasks{path}", body)
+
+    assert response.status_code in (200, 201, 204), response.content
+    if response.content:
+        data = data_of(response, response.status_code)
+        for row in data if isinstance(data, list) else [data]:
+            assert row["user_id"] == str(alice.pk)
+            assert row["id"] == str(UUID(row["id"]))
+    if method == "POST":
+        assert response["Location"].startswith(f"/api/{alice.pk}/tasks/")
+
+
+def test_cursor_is_good_for_ones_id_in_any_case(alice: User, alice_client: ApiClient) -> None:
+    """[B5] [L1] It holds ids that the server made, and is bound to the caller, not to the path."""
+    Task.objects.bulk_create(Task(user=alice, title=f"{n}") for n in range(3))
+    first = alice_client.get("/api/me/tasks", query={"limit": "2"})
+    cursor = meta_of(first)["next_cursor"]
+
+    second = alice_client.get(
+        f"/api/{str(alice.pk).upper()}/tasks", query={"limit": "2", "cursor": cursor}
+    )
+
+    assert len(data_of(second)) == 1
+    assert f"</api/{alice.pk}/tasks?" in first["Link"]
 
 
 def test_lists_hold_ones_own_tasks_only(

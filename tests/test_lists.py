@@ -354,7 +354,7 @@ def test_cursor_outlives_another_limit_total_and_spelling(
     assert len(data_of(response)) == 2
 
 
-@pytest.mark.parametrize("character", ["🎉", "é", "\x01", '"', "a"])
+@pytest.mark.parametrize("character", ["🎉", "é", "\\", '"', "a"])
 def test_longest_titles_are_paged_through(
     character: str, alice: User, alice_client: ApiClient
 ) -> None:

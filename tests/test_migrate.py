@@ -150,3 +150,58 @@ def test_pooled_endpoint_is_refused_before_anything_is_sent() -> None:
         assert "Traceback" not in output
         with pytest.raises(BlockingIOError):
             pooler.accept()
+
+
+def apply(migrates: list[subprocess.Popen[str]], name: str, *target: str) -> None:
+    migrate = begin(*target, DATABASE_URL=database_url(name))
+    migrates.append(migrate)
+    output = migrate.communicate(timeout=60)[0]
+    assert migrate.returncode == 0, output
+
+
+ADD_USER = (
+    "INSERT INTO accounts_user (id, email, password, name, is_active, is_staff, is_superuser)"
+    " VALUES (%s, %s, '', %s, true, false, false)"
+)
+ADD_TASK = "INSERT INTO tasks_task (id, user_id, title, description) VALUES (%s, %s, %s, %s)"
+BEFORE = ("tasks", "0002_task_user_cascade")
+
+
+def test_rows_from_before_survive_the_rules_of_texts(
+    session: Session, new_database: str, migrates: list[subprocess.Popen[str]]
+) -> None:
+    """[T5] [U1] What breaks a rule is left, forwards and back; addresses are brought into form."""
+    ids = [f"0198f000-0000-7000-8000-00000000000{n}" for n in range(6)]
+    emails = [
+        *("a@münchen.de", "b@münchen.de", "b@xn--mnchen-3ya.de", "c@i❤.ws", "d@example.com"),
+        "a@mu\u0308nchen.de",
+    ]
+    kept = ["a@xn--mnchen-3ya.de", *emails[1:]]
+    apply(migrates, new_database, *BEFORE)
+    for user_id, email in zip(ids, emails, strict=True):
+        session.execute(ADD_USER, [user_id, email, "Two\nlines"])
+    session.execute(ADD_TASK, [ids[0], ids[0], "Buy\tmilk", "x" * 10_000])
+
+    apply(migrates, new_database)
+
+    found = session.execute("SELECT email FROM accounts_user ORDER BY id").fetchall()
+    assert [email for (email,) in found] == kept
+    assert value(session, "SELECT count(*) FROM accounts_user WHERE name = E'Two\\nlines'") == 6
+    assert value(session, "SELECT bool_and(convalidated) FROM pg_constraint WHERE contype = 'c'")
+    session.execute("UPDATE tasks_task SET completed_at = now(), description = repeat('y', 20000)")
+    for sql in (
+        "UPDATE tasks_task SET title = title",
+        "UPDATE accounts_user SET name = name",
+        "UPDATE tasks_task SET description = repeat('y', 20001)",
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            session.execute(sql)
+
+    apply(migrates, new_database, *BEFORE)
+    apply(migrates, new_database, "accounts", "0002_session_user_cascade")
+    session.execute("UPDATE tasks_task SET title = title")
+    apply(migrates, new_database)
+
+    assert value(session, "SELECT length(description) FROM tasks_task") == 20_000
+    found = session.execute("SELECT email FROM accounts_user ORDER BY id").fetchall()
+    assert [email for (email,) in found] == kept

@@ -34,9 +34,10 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
 moments = st.timedeltas(timedelta(0), timedelta(days=2_900_000)).map(
     lambda age: datetime(1970, 1, 1, tzinfo=UTC) + age
 )
+lines = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp")), max_size=80)
 rows = st.fixed_dictionaries(
     {
-        "title": texts.map(lambda text: f"x{text}"),
+        "title": lines.map(lambda text: f"x{text}"),
         "description": st.none() | texts,
         "completed_at": st.none() | moments,
         "created_at": moments,

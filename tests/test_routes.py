@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client, RequestFactory
 from django.test.client import ClientHandler
@@ -117,7 +118,8 @@ def test_readyz_misses_migrations(
     client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(health, "_applied", False)
-    MigrationRecorder(connection).record_unapplied("tasks", "0002_task_user_cascade")
+    (last,) = MigrationLoader(connection).graph.leaf_nodes("tasks")
+    MigrationRecorder(connection).record_unapplied(*last)
 
     response = client.get("/readyz")
 

@@ -15,26 +15,31 @@ import pytest
 import schemathesis
 from django.utils import timezone
 from schemathesis import Case, CheckFunction, Config, Response
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from accounts import mail
 from accounts.models import Session, User
-from tasks.models import Task
+from tasks.models import TITLE_MAX_CHARACTERS, Task
 from tests.conftest import begin_session
 from todo_project.wsgi import application
 
 # Requests that the document allows and the service refuses, because no schema can tell them: by
 # operation, the codes of the errors or of their faults. They are excused from one check alone,
 # positive_data_acceptance, and only where the answer has no other code.
-PASSWORD_FAULTS = {"password_entirely_numeric", "password_too_common", "password_too_similar"}
-# White space to Python, and not to regular expressions: U+001C to U+001F and U+0085.
+PASSWORD_FAULTS = {
+    *("password_blank", "password_entirely_numeric", "password_too_common"),
+    "password_too_similar",
+}
+# Nothing to see. No regular expression has Unicode's properties, and not all take U+001C to U+001F
+# and U+0085 for the white space that they are to Python.
 BLANK = {"blank"}
 REFUSALS: Mapping[str, set[str]] = {
-    "auth_register": {"unique"} | PASSWORD_FAULTS,  # the address is in use
+    # The address is in use; a name that may be empty.
+    "auth_register": {"unique", "control_characters"} | BLANK | PASSWORD_FAULTS,
     "auth_token": {"INVALID_CREDENTIALS"} | BLANK,  # nobody's
     "auth_token_refresh": {"TOKEN_INVALID"} | BLANK,  # only the service makes tokens
     "auth_logout": {"TOKEN_INVALID"} | BLANK,
-    "auth_me_update": {"immutable"},  # any address but the present one
+    "auth_me_update": {"immutable", "control_characters"} | BLANK,  # any but the present address
     "auth_me_delete": {"wrong_password"},  # nobody guesses the right one
     "auth_password_change": {"wrong_password"} | PASSWORD_FAULTS,
     "auth_password_reset": BLANK,
@@ -112,12 +117,20 @@ def test_operation(case: Case[Any], alice: User) -> None:
 
 
 def excused_checks(case: Case[Any], response: Response) -> list[CheckFunction]:
+    if response.status_code < 400 and _is_too_long_untrimmed(case.body):
+        return [negative_data_rejection]
     if response.status_code not in (400, 401):
         return []
     error = response.json()["error"]
     faults = {fault["code"] for faults in error["details"].values() for fault in faults}
     refusals = REFUSALS.get(case.operation.definition.raw["operationId"], set())
     return [positive_data_acceptance] if (faults or {error["code"]}) <= refusals else []
+
+
+def _is_too_long_untrimmed(body: Any) -> bool:
+    """Whether a title has white space around it that `maxLength` counts and the service doesn't."""
+    title = body.get("title") if isinstance(body, dict) else None
+    return isinstance(title, str) and len(title.strip()) <= TITLE_MAX_CHARACTERS < len(title)
 
 
 def test_sequences_of_operations(alice: User) -> None:

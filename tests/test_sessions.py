@@ -196,14 +196,24 @@ def test_own_session_can_be_ended(alice: User) -> None:
     assert_error(ApiClient(here.access).get(ME), 401, "TOKEN_INVALID")
 
 
-@pytest.mark.parametrize("case", ["another person's", "absent", "malformed", "in capitals"])
+def test_session_is_ended_by_its_id_in_capitals(alice: User) -> None:
+    """[B5]"""
+    here = begin_session(alice)
+
+    response = ApiClient(here.access).delete(f"{SESSIONS}/{_payload(here.access)['sid'].upper()}")
+
+    assert response.status_code == 204
+    assert_error(ApiClient(here.access).get(ME), 401, "TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("case", ["another person's", "absent", "malformed", "without dashes"])
 def test_other_sessions_are_absent(case: str, alice: User, bob: User) -> None:
     here, bobs = begin_session(alice), begin_session(bob)
     session_id = {
         "another person's": _payload(bobs.access)["sid"],
         "absent": str(uuid4()),
         "malformed": "1",
-        "in capitals": _payload(here.access)["sid"].upper(),
+        "without dashes": _payload(here.access)["sid"].replace("-", ""),
     }[case]
 
     for body in ({}, {"x": 1}):

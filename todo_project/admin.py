@@ -17,6 +17,8 @@ from django.db import transaction
 from django.db.models import DateTimeField, QuerySet
 from django.http import HttpRequest, HttpResponse
 
+from todo_project.api.views import read_uuid
+
 # Rows that a list counts and pages through; what lies beyond is for the search to find. An OFFSET
 # is therefore never deeper, and a page costs milliseconds however large the table is.
 COUNT_LIMIT = 1_000
@@ -98,6 +100,22 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """No values from the URL: Django's widgets fail on malformed ones."""
         return {}
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """The row of an id, such as one of the log; else what `find` finds. None of it twice."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if "\x00" in term:  # as autocomplete lets it through, and PostgreSQL has no such text
+            return queryset.none(), False
+        row_id = read_uuid(term)
+        return (self.find(queryset, term) if row_id is None else queryset.filter(pk=row_id)), False
+
+    def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """The rows that a search finds; `term` is neither blank nor an id."""
+        raise NotImplementedError
 
     def response_action(  # type: ignore[override]  # the stubs are Django 6's
         self, request: HttpRequest, queryset: QuerySet[Any]

@@ -204,21 +204,23 @@ PASSWORD_HASHERS = ["accounts.hashers.OWASPArgon2Hasher"]
 PASSWORD_HASHES_AT_ONCE = 1
 PASSWORD_MIN_CHARACTERS = 10
 PASSWORD_MAX_CHARACTERS = 128  # hashing more buys nothing and costs the server
+_DJANGO_VALIDATORS = "django.contrib.auth.password_validation"
 AUTH_PASSWORD_VALIDATORS = [
     {
-        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
-        "OPTIONS": {"user_attributes": ("email", "name")},
-    },
-    {
-        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
-        "OPTIONS": {"min_length": PASSWORD_MIN_CHARACTERS},
-    },
-    {
-        "NAME": "accounts.validators.MaximumLengthValidator",
-        "OPTIONS": {"max_length": PASSWORD_MAX_CHARACTERS},
-    },
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+        "NAME": "accounts.validators.NormalizedValidator",
+        "OPTIONS": {"validator": validator, **options},
+    }
+    for validator, options in (
+        (
+            f"{_DJANGO_VALIDATORS}.UserAttributeSimilarityValidator",
+            {"user_attributes": ("email", "name")},
+        ),
+        (f"{_DJANGO_VALIDATORS}.MinimumLengthValidator", {"min_length": PASSWORD_MIN_CHARACTERS}),
+        ("accounts.validators.MaximumLengthValidator", {"max_length": PASSWORD_MAX_CHARACTERS}),
+        ("accounts.validators.NotBlankValidator", {}),
+        (f"{_DJANGO_VALIDATORS}.CommonPasswordValidator", {}),
+        (f"{_DJANGO_VALIDATORS}.NumericPasswordValidator", {}),
+    )
 ]
 
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=15)
@@ -297,7 +299,10 @@ PAGE_SIZE_MAX = 200
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.SessionTokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["todo_project.api.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": [
+        "todo_project.api.parsers.StrictJSONParser",
+        "todo_project.api.parsers.MergePatchParser",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["todo_project.api.envelope.EnvelopeRenderer"],
     "DEFAULT_PAGINATION_CLASS": None,
     "DEFAULT_METADATA_CLASS": None,

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 Title = Annotated[
     str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=255)
 ]
-Description = Annotated[str, StringConstraints(strict=True, max_length=10_000)]
+Description = Annotated[str, StringConstraints(strict=True, max_length=20_000)]
 
 
 class Task(SQLModel, table=True):

@@ -47,6 +47,12 @@ HEADERS: Mapping[str, Schema] = {
     "Link": _header(
         'Path of the next page: `<path>; rel="next"`.', is_required=False, type="string"
     ),
+    "Accept-Encoding": _header(
+        "Where the body was compressed: how to send it.", is_required=False, type="string"
+    ),
+    "Accept-Patch": _header(
+        "Of a PATCH: what the body may be sent as (RFC 5789).", is_required=False, type="string"
+    ),
     "WWW-Authenticate": _header("As RFC 6750, section 3, has it.", type="string"),
     "Retry-After": _header("Seconds to wait before the next try.", type="integer", minimum=1),
     "RateLimit-Limit": _header(
@@ -110,7 +116,10 @@ RARE_ERROR = "RareError"
 _RARE_ERRORS: Mapping[int, tuple[str, list[exceptions.APIException]]] = {
     406: ("`Accept` rules JSON out.", [exceptions.NotAcceptable()]),
     413: ("The body is too large.", [errors.PayloadTooLarge()]),
-    415: ("The body is not JSON in UTF-8.", [exceptions.UnsupportedMediaType("text/plain")]),
+    415: (
+        "The body is not sent as JSON in UTF-8, or compressed.",
+        [exceptions.UnsupportedMediaType("text/plain"), errors.EncodedBody()],
+    ),
     500: ("A defect of the server.", [errors.internal_error()]),
     503: (
         "The database is away or too slow, or too many sign in; try again after `Retry-After`.",
@@ -162,6 +171,7 @@ def _content(examples: Schema) -> Schema:
 
 def _answer(fault: exceptions.APIException) -> Any:
     request = HttpRequest()
+    request.method = "PATCH"  # whose answers have every header that any method's have
     request.request_id = "0b7a7e3e-8d0c-4d0a-9a53-1f0c2ad1b8a5"  # type: ignore[attr-defined]
     return errors.error_response(request, fault)
 

@@ -15,6 +15,7 @@
     ├── NotAcceptable        406 NOT_ACCEPTABLE
     ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
+    ├── EncodedBody          415 UNSUPPORTED_MEDIA_TYPE
     ├── Throttled            429 RATE_LIMITED
     └── ServiceUnavailable   503 SERVICE_UNAVAILABLE  the database is away or too slow
         └── HashingBusy                               too many passwords are being hashed
@@ -46,6 +47,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from .envelope import encode, error_body
+from .parsers import PATCH_PARSERS
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +105,13 @@ class PayloadTooLarge(exceptions.APIException):
     default_detail = f"The body is too large. At most {settings.MAX_BODY_BYTES} bytes are read."
 
 
+class EncodedBody(exceptions.APIException):
+    """A body with a Content-Encoding."""
+
+    status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
+    default_code = "UNSUPPORTED_MEDIA_TYPE"
+
+
 class ServiceUnavailable(exceptions.APIException):
     """The database is away, asleep too long, restarting or too slow."""
 
@@ -138,7 +147,7 @@ _MESSAGES = {
     "NOT_FOUND": "Nothing is here for you.",
     "NOT_ACCEPTABLE": "Only application/json can be answered.",
     "RATE_LIMITED": "Too many requests. Try again after the seconds in Retry-After.",
-    "UNSUPPORTED_MEDIA_TYPE": "Send the body as application/json in UTF-8.",
+    "UNSUPPORTED_MEDIA_TYPE": "Send the body as application/json in UTF-8, and not compressed.",
     "INTERNAL_ERROR": "Something went wrong on the server. It has been noted.",
 }
 
@@ -150,6 +159,7 @@ FIELD_CODES: Mapping[str, str] = {
     "null": "null is not a value of it",
     "invalid": "not of its type or form; in `token`, a link that was used or is too old",
     "blank": "no visible character",
+    "control_characters": "a line break, or another control character, in what is one line",
     "max_length": "too many characters",
     "min_length": "too few characters",
     "max_value": "too large a number",
@@ -169,6 +179,7 @@ FIELD_CODES: Mapping[str, str] = {
     "password_too_common": "one of those that everybody tries first",
     "password_too_similar": "like the address or the name",
     "password_entirely_numeric": "digits alone",
+    "password_blank": "white space alone",
     "operator": "an operator's account is deactivated, and not deleted",
 }
 
@@ -261,7 +272,9 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
     return Response(
         _body(context["request"], error),
         status=error.status_code,
-        headers=_headers(error, allowed_methods=context["view"].allowed_methods),
+        headers=_headers(
+            error, context["request"].method, allowed_methods=context["view"].allowed_methods
+        ),
     )
 
 
@@ -271,7 +284,7 @@ def error_response(request: HttpRequest, error: exceptions.APIException) -> Http
         encode(_body(request, error)),
         status=error.status_code,
         content_type="application/json",
-        headers=_headers(error, allowed_methods=[]),
+        headers=_headers(error, request.method, allowed_methods=[]),
     )
 
 
@@ -294,12 +307,19 @@ def _validation_details(error: exceptions.ValidationError) -> dict[str, list[dic
     }
 
 
-def _headers(error: exceptions.APIException, allowed_methods: list[str]) -> dict[str, str]:
+def _headers(
+    error: exceptions.APIException, method: str | None, *, allowed_methods: list[str]
+) -> dict[str, str]:
     headers: dict[str, str] = {}
     if error.status_code == status.HTTP_401_UNAUTHORIZED:
         headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, exceptions.MethodNotAllowed):
         headers["Allow"] = ", ".join(allowed_methods)
+    if isinstance(error, EncodedBody):
+        headers["Accept-Encoding"] = "identity"  # RFC 9110, section 15.5.16
+    if error.status_code == status.HTTP_415_UNSUPPORTED_MEDIA_TYPE and method == "PATCH":
+        # RFC 5789, section 2.2
+        headers["Accept-Patch"] = ", ".join(parser.media_type for parser in PATCH_PARSERS)
     wait = getattr(error, "wait", None)
     if wait is not None:
         headers["Retry-After"] = str(int(wait))

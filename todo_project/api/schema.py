@@ -23,6 +23,8 @@ from drf_spectacular.plumbing import ResolvedComponent, force_instance, is_patch
 from rest_framework import serializers
 from uritemplate import variables
 
+from todo_project.text import NO_LINE
+
 from .components import (
     ERRORS,
     HEADERS,
@@ -36,7 +38,8 @@ from .components import (
     reference,
     shared_schemas,
 )
-from .serializers import QuerySerializer
+from .parsers import PATCH_PARSERS, StrictJSONParser
+from .serializers import LineField, QuerySerializer
 from .views import StrictInputMixin
 
 
@@ -107,7 +110,7 @@ class EnvelopeSchema(AutoSchema):
             description += " Read-only fields may be sent back as they were read."
         return {
             "description": description,
-            "content": {JSON: {"schema": schema}},
+            "content": {media_type: {"schema": schema} for media_type in self._media_types()},
             "required": is_required,
         }
 
@@ -119,6 +122,10 @@ class EnvelopeSchema(AutoSchema):
         name = name.removeprefix("Patched").removesuffix("Request")
         is_partial = any(field.required for field in serializer.fields.values())
         return f"{name}Update" if is_partial else name
+
+    def _media_types(self) -> list[str]:
+        parsers = PATCH_PARSERS if self.method == "PATCH" else [StrictJSONParser]
+        return [parser.media_type for parser in parsers]
 
     def _map_serializer_field(self, field: Any, direction: Any, *args: Any) -> Any:
         schema = super()._map_serializer_field(field, direction, *args)
@@ -137,7 +144,7 @@ class EnvelopeSchema(AutoSchema):
             elif any(choice.startswith("-") for choice in field.choices):
                 schema["x-enum-varnames"] = [_constant(choice) for choice in field.choices]
         elif direction == "request" and _refuses_blank(field) and "format" not in schema:
-            schema["pattern"] = r"\S"
+            schema["pattern"] = _LINE if isinstance(field, LineField) else r"\S"
         return schema
 
     def _postprocess_serializer_schema(
@@ -304,6 +311,9 @@ _PATH_PARAMETERS: Mapping[str, Schema] = {
         "schema": {"type": "string"},
     }
 }
+
+# A text that is a line once the white space around it is trimmed.
+_LINE = rf"^\s*[^{NO_LINE}]*[^\s{NO_LINE}][^{NO_LINE}]*\s*$"
 
 # By the name of the field, wherever it stands, or in one serializer. Together they are the first
 # steps of the README, so that whoever came by the one can go on with the other.

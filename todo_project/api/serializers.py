@@ -12,6 +12,8 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.fields import get_error_detail
 
+from todo_project.text import validate_line
+
 
 class StringField(serializers.CharField):
     """A JSON string, and nothing that could be turned into one."""
@@ -20,6 +22,15 @@ class StringField(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class LineField(StringField):
+    """A line that people see, such as a title or a name."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        validate_line(text)
+        return text
 
 
 class BooleanField(serializers.BooleanField):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar, NoReturn, cast
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -16,12 +17,12 @@ from rest_framework.exceptions import APIException, ErrorDetail, MethodNotAllowe
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from .errors import PayloadTooLarge
+from .errors import EncodedBody, PayloadTooLarge
 from .negotiation import JSONNegotiation
 from .parsers import content_length
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
 
-_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 class StrictInputMixin(APIView):
@@ -142,7 +143,11 @@ class StrictInputMixin(APIView):
             raise ValidationError("Content-Length is not a number.")
         if length > settings.MAX_BODY_BYTES:
             raise PayloadTooLarge()
-        return cast("dict[str, Any]", request.data) if length else {}
+        if not length:
+            return {}
+        if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+            raise EncodedBody()
+        return cast("dict[str, Any]", request.data)
 
     def _read_query(self, request: Request) -> tuple[Mapping[str, str], Mapping[str, Any]]:
         """The query parameters, as they came and validated."""
@@ -176,9 +181,9 @@ def _reader(serializer_class: type[StrictSerializer], *, is_partial: bool) -> St
     return serializer_class(partial=is_partial)
 
 
-def is_canonical_uuid(text: str) -> bool:
-    """Whether `text` is a UUID as RFC 9562 writes it: with hyphens, in lower case."""
-    return _CANONICAL_UUID.fullmatch(text) is not None
+def read_uuid(text: str) -> UUID | None:
+    """The UUID that `text` is, as RFC 9562 writes it: with hyphens, in any case (section 4)."""
+    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 def parse_query_string(raw: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     tokens, which is noticed. Processes of the release before may go on inserting.
     """
 
-    dependencies = [("accounts", "0002_session_user_cascade")]
+    dependencies = [("accounts", "0004_name_line")]
 
     operations = [
         migrations.AddField(
