@@ -152,6 +152,7 @@ INSTALLED_APPS = [
 # The order matters: what is listed first sees a request first and its answer last.
 MIDDLEWARE = [
     "todo_project.middleware.RequestMiddleware",
+    "todo_project.middleware.FrameMiddleware",
     "todo_project.middleware.HostAndTransportMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "todo_project.middleware.OriginMiddleware",
@@ -160,7 +161,6 @@ MIDDLEWARE = [
     "todo_project.middleware.AdminCsrfMiddleware",
     "todo_project.middleware.AdminAuthenticationMiddleware",
     "todo_project.middleware.AdminMessageMiddleware",
-    "todo_project.middleware.AdminFrameOptionsMiddleware",
 ]
 
 ROOT_URLCONF = "todo_project.urls"
@@ -339,7 +339,6 @@ SESSION_COOKIE_SECURE = SECURE_SSL
 SESSION_COOKIE_AGE = 12 * 3600  # an operator's working day
 CSRF_COOKIE_SECURE = SECURE_SSL
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
-X_FRAME_OPTIONS = "DENY"
 
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 CORS_URLS_REGEX = r"^/(api|users)/"
@@ -359,7 +358,7 @@ SILENCED_SYSTEM_CHECKS = [
     # in their preload lists, is for its owner to say and not for one service below it.
     "security.W005",
     "security.W021",
-    # Subclasses of these stand in MIDDLEWARE, and the checks look for the names alone.
+    # The project's own stand in MIDDLEWARE, and the checks look for the names of Django's alone.
     "security.W001",
     "security.W002",
     "security.W003",
