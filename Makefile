@@ -30,7 +30,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test test-system test-pooled fuzz check schema lock serve secret clean bench bench-quick
+.PHONY: help run demo test test-system test-pooled fuzz check audit schema lock serve secret clean bench bench-quick
 
 help:
 	@echo 'make run      set everything up and run the development server (PORT=8000)'
@@ -40,6 +40,7 @@ help:
 	@echo 'make test-system  what needs haproxy: restarts behind a load balancer, overload'
 	@echo 'make test-pooled  the tests again, through PgBouncer; needs pgbouncer'
 	@echo 'make check    format, lint, types, import rules, settings, migrations, schema'
+	@echo 'make audit    ask PyPI for known holes in what is installed'
 	@echo 'make schema   write openapi.yaml anew, after a change of the API'
 	@echo 'make lock     pin the requirements anew, with hashes'
 	@echo 'make serve    migrate, and run the production server; reads the environment, not .env'
@@ -81,6 +82,10 @@ check: $(DEV)
 	$(MAKE_SCHEMA) .venv/openapi.yaml
 	@diff -u openapi.yaml .venv/openapi.yaml || { echo 'openapi.yaml is out of date: run make schema.'; exit 1; }
 	$(BIN)/python -m pip check
+
+# Strict: a package that could not be looked up is a failure, and not one without known holes.
+audit: $(DEV)
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
 
 schema: $(DEV)
 	$(MAKE_SCHEMA) openapi.yaml

@@ -6,12 +6,14 @@ For the tests of commands. Nothing of the developer's environment or .env reache
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 from django.conf import settings
 
 from todo_project import embedded_postgres
@@ -29,6 +31,19 @@ def direct_database_url(name: str) -> str:
     """The same without a pooler before it, for what needs a session of its own."""
     url = os.environ.get("DIRECT_DATABASE_URL") or database_url(name)
     return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+@contextmanager
+def made_database(name: str, *, template: str = "template1") -> Iterator[str]:
+    """A database for the length of the block, empty or a copy; gives its name."""
+    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+    with psycopg.connect(direct_database_url("postgres"), autocommit=True) as session:
+        session.execute(drop)
+        session.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield name
+        finally:
+            session.execute(drop)
 
 
 def production(**variables: str) -> dict[str, str]:

@@ -18,11 +18,15 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import dj_database_url
 import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
+
+from tests.faults.postgres import free_port
 
 MODULE = Path(__file__).resolve().parent.parent / "todo_project" / "embedded_postgres.py"
 IS_ROOT = os.geteuid() == 0
@@ -106,6 +110,17 @@ class Project:
     def servers(self) -> list[str]:
         return [line for line in self.processes() if "postgres -D" in line]
 
+    def postmaster(self) -> psutil.Process:
+        return psutil.Process(int((self.home / "data" / "postmaster.pid").read_text().split()[0]))
+
+    def crash(self, *, whole: bool) -> None:
+        """Kills the postmaster, whose other processes then end by themselves, or all of them."""
+        postmaster = self.postmaster()
+        others = postmaster.children() if whole else []
+        for process in (postmaster, *others):
+            process.kill()
+        psutil.wait_procs([postmaster, *others], timeout=30)
+
     def nothing_runs(self) -> bool:
         return not self.processes()
 
@@ -152,6 +167,24 @@ def query(url: str, sql: str) -> Any:
         row = connection.execute(sql).fetchone()
         assert row is not None
         return row[0]
+
+
+def is_back(url: str) -> bool:
+    with suppress(psycopg.OperationalError):
+        return bool(query(url, "SELECT true"))
+    return False
+
+
+def status_of(url: str) -> int | None:
+    """None: nobody listens."""
+    try:
+        with urlopen(url, timeout=30) as response:
+            return int(response.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return None
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +339,92 @@ def test_start_replaces_a_server_that_was_killed(project: Project) -> None:
     project.hold()
 
     assert query(project.url, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["postmaster", "all its processes"])
+def test_killed_server_is_started_again_for_those_who_use_it(project: Project, whole: bool) -> None:
+    holder = project.hold()
+    with psycopg.connect(project.url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS committed")
+        connection.execute("CREATE TABLE committed AS SELECT 8 AS n")
+        project.crash(whole=whole)
+    assert eventually(lambda: is_back(project.url), 60)
+
+    assert query(project.url, "SELECT n FROM committed") == 8
+    assert eventually(lambda: len(project.processes()) == 2)  # the server and one watcher
+
+    project.crash(whole=whole)
+    assert eventually(lambda: is_back(project.url), 60)  # as often as need be
+    leave(holder)
+    assert eventually(project.nothing_runs)  # by the watcher, where it hasn't done with the start
+
+
+def test_killed_server_that_nobody_uses_stays_away(project: Project) -> None:
+    """The watcher, too, has nothing to do then."""
+    holder = project.hold()
+
+    project.crash(whole=True)
+    holder.kill()
+
+    assert eventually(project.nothing_runs)
+
+
+def test_killed_server_that_can_not_start_is_left_to_the_next_command(project: Project) -> None:
+    first = project.hold()
+    configuration = project.home / "data" / "postgresql.conf"
+    text = configuration.read_text()
+    configuration.write_text("nonsense = 1\n")
+    project.crash(whole=False)
+    log = project.home / "server.log"
+    was_tried = eventually(lambda: log.exists() and "nonsense" in log.read_text())
+    configuration.write_text(text)
+    assert was_tried
+
+    project.hold()
+
+    assert query(project.url, "SELECT 1") == 1
+    leave(first)
+
+
+def test_stopped_server_stays_so(project: Project) -> None:
+    """By whoever did it on purpose, a user of it or not."""
+    project.hold()
+
+    project.postmaster().send_signal(signal.SIGINT)  # a fast shutdown
+
+    assert eventually(lambda: project.servers() == [])
+    time.sleep(1.5)
+    assert project.servers() == []
+
+
+def test_development_server_outlives_its_killed_database(new_project: Project) -> None:
+    """A runserver that was there before answers again, without a command or a restart."""
+    for package in ("todo_project", "accounts", "tasks"):
+        shutil.copytree(
+            MODULE.parents[1] / package, new_project.folder / package, dirs_exist_ok=True
+        )
+    shutil.copy(MODULE.parents[1] / "manage.py", new_project.folder)
+    address = f"127.0.0.1:{free_port()}"
+    readiness = f"http://{address}/readyz"
+    environment = {"PATH": os.environ["PATH"], "DEBUG": "true", "PYTHONDONTWRITEBYTECODE": "1"}
+    manage = [sys.executable, "manage.py"]
+    options: dict[str, Any] = {
+        "cwd": new_project.folder,
+        "env": environment,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+    }
+    subprocess.run([*manage, "migrate", "--verbosity", "0"], check=True, timeout=120, **options)
+    with subprocess.Popen([*manage, "runserver", "--noreload", address], **options) as server:
+        try:
+            assert eventually(lambda: status_of(readiness) == 200, 60)
+
+            new_project.crash(whole=True)
+
+            assert eventually(lambda: status_of(readiness) == 200, 60)
+        finally:
+            server.terminate()
+    assert eventually(new_project.nothing_runs)
 
 
 def test_start_ignores_the_id_of_a_server_that_crashed(project: Project) -> None:

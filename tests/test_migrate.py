@@ -11,7 +11,7 @@ import pytest
 from django.db.migrations.loader import MigrationLoader
 
 from tests.processes import direct_database_url as database_url
-from tests.processes import production, start, wait_until
+from tests.processes import made_database, production, start, wait_until
 from todo_project.management.commands.migrate import LOCK_KEY
 
 NAME = "test_todo_migrate"
@@ -23,13 +23,8 @@ Session = psycopg.Connection[tuple[Any, ...]]
 @pytest.fixture
 def new_database(django_db_setup: None, worker_id: str) -> Iterator[str]:
     """Name of an empty database."""
-    name = f"{NAME}_{worker_id}"
-    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
-    with psycopg.connect(database_url("postgres"), autocommit=True) as session:
-        session.execute(drop)
-        session.execute(f"CREATE DATABASE {name}")
+    with made_database(f"{NAME}_{worker_id}") as name:
         yield name
-        session.execute(drop)
 
 
 @pytest.fixture
@@ -132,6 +127,24 @@ def test_interrupted_migrate_says_nothing(
 
     assert "Traceback" not in migrate.communicate(timeout=30)[0]
     assert migrate.returncode == 128 + signal.SIGINT
+
+
+def test_killed_migrate_waits_for_nothing_any_more(
+    session: Session, new_database: str, migrates: list[subprocess.Popen[str]]
+) -> None:
+    """Its session would stay in the queue for the table, with the lock, as long as that is held."""
+    with session.transaction():
+        session.execute("CREATE TABLE django_migrations ()")
+        migrate = begin(DATABASE_URL=database_url(new_database))
+        migrates.append(migrate)
+        wait_until(lambda: value(session, f"SELECT count(*) {LOCKS} AND NOT granted") == 1)
+        migrate.kill()
+        migrate.communicate(timeout=30)
+
+        wait_until(
+            lambda: value(session, f"SELECT count(*) {LOCKS} AND locktype = 'advisory'") == 0
+        )
+        raise psycopg.Rollback
 
 
 def test_pooled_endpoint_is_refused_before_anything_is_sent() -> None:

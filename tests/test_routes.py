@@ -59,6 +59,46 @@ def test_auth_routes_answer_with_and_without_slash(
     assert_error(alice_client.post(f"/api/auth/password{slash}", {}), 400, "VALIDATION_ERROR")
 
 
+REDIRECT_OF_SWAGGER = "/static/drf_spectacular_sidecar/swagger-ui-dist/oauth2-redirect.html"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 302),
+        ("GET", "/api/docs", 200),
+        ("GET", "/api/docs/", 200),
+        ("GET", "/api/redoc", 200),
+        ("GET", REDIRECT_OF_SWAGGER, 200),
+        ("GET", "/admin", 302),
+        ("GET", "/admin/", 302),
+        ("GET", "/admin/login/", 200),
+        ("POST", "/admin/login/", 403),  # without the token against forgery
+        ("GET", "/admin/nothing/", 302),
+    ],
+)
+def test_page_can_not_be_framed(method: str, path: str, status: int, db: None) -> None:
+    """Clickjacking: Swagger keeps a token, and whoever frames it may have its buttons pressed."""
+    response = Client(enforce_csrf_checks=True).generic(method, path)
+    response.getvalue()  # to its end, which closes the file
+
+    assert response.status_code == status
+    assert response["Content-Type"].startswith("text/html")
+    assert response["X-Frame-Options"] == "DENY"
+    assert response["Content-Security-Policy"] == "frame-ancestors 'none'"
+
+
+def test_json_needs_no_protection_against_frames(alice_client: ApiClient, task: Task) -> None:
+    """nosniff keeps it from being taken for a page, and each header costs something."""
+    got = alice_client.get(f"/api/me/tasks/{task.pk}")
+    gone = alice_client.delete(f"/api/me/tasks/{task.pk}")
+
+    assert got["X-Content-Type-Options"] == "nosniff"
+    for response in (got, gone):
+        assert "X-Frame-Options" not in response
+        assert "Content-Security-Policy" not in response
+
+
 @pytest.mark.parametrize("path", ["/api/me/tasks", "/api/me/tasks/{id}", "/api/auth/me", "/livez"])
 def test_head_answers_as_get(path: str, alice_client: ApiClient, task: Task) -> None:
     path = path.format(id=task.pk)

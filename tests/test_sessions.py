@@ -1,5 +1,6 @@
 """Tokens and the sessions behind them."""
 
+import json
 import threading
 import time
 from contextlib import closing
@@ -18,6 +19,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Session, User, hash_token
+from accounts.tokens import Claims, TokenPair, issue_pair
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from todo_project.api.limits import Counter, count
@@ -447,6 +449,92 @@ def test_clocks_may_differ_at_every_sight_of_a_token(
 
     monkeypatch.setattr(time, "time", lambda: now + 30.0)
     assert_error(client.get(ME), 401, "TOKEN_EXPIRED")
+
+
+# What JSON can say and nobody issues; some of it no clock, float or date can hold.
+ODD_VALUES: dict[str, Any] = {
+    "huge": 10**18,
+    "beyond all floats": 10**400,
+    "negative": -1,
+    "far below zero": -(10**400),
+    "fraction": 1.5,
+    "not a number": float("nan"),
+    "infinite": float("inf"),
+    "infinitely negative": float("-inf"),
+    "text": "x",
+    "half a surrogate pair": "\ud800",
+    "true": True,
+    "null": None,
+    "list": ["x"],
+    "object": {"x": 1},
+    "lists in lists": json.loads("[" * 200 + "]" * 200),
+}
+OWN_CLAIMS = ("sub", "sid", "jti", "iss", "aud", "iat", "exp", "nbf", "auth_time", "token_type")
+odd_claims = pytest.mark.parametrize(
+    ("claim", "value"),
+    [
+        pytest.param(claim, value, id=f"{claim} {name}")
+        for claim in OWN_CLAIMS
+        for name, value in ODD_VALUES.items()
+        if not (claim == "jti" and isinstance(value, str))  # any text is an id of a token
+    ],
+)
+
+
+def _signed_as_it_is(payload: bytes) -> str:
+    """PyJWT makes none that it knows to be wrong."""
+    return jwt.PyJWS().encode(payload, settings.JWT_SIGNING_KEY, algorithm="HS256")
+
+
+def _with(claims: dict[str, Any], token: str) -> str:
+    return _signed_as_it_is(json.dumps(_payload(token) | claims).encode())
+
+
+def _stranger() -> TokenPair:
+    """Well-signed tokens of a session that there isn't: it is never looked up."""
+    return issue_pair(Claims(user_id=uuid4(), session_id=uuid4(), signed_in_at=timezone.now()))
+
+
+@odd_claims
+def test_odd_claim_of_an_access_token(claim: str, value: Any) -> None:
+    """[S1] Without the database: pytest-django would refuse it."""
+    access = _with({claim: value}, _stranger().access)
+
+    assert_error(ApiClient(access).get(ME), 401, "TOKEN_INVALID")
+
+
+@odd_claims
+def test_odd_claim_of_an_expired_access_token(claim: str, value: Any) -> None:
+    """[S1] Whose it is, and who issued it, is looked at after its time."""
+    access = _with({"iat": 1, "exp": 2, claim: value}, _stranger().access)
+
+    is_sane = claim in ("sub", "sid", "iss") and type(value) is str
+    assert_error(ApiClient(access).get(ME), 401, "TOKEN_EXPIRED" if is_sane else "TOKEN_INVALID")
+
+
+@odd_claims
+def test_odd_claim_of_a_refresh_token(claim: str, value: Any, client: ApiClient) -> None:
+    """[S1]"""
+    refresh = _with({claim: value}, _stranger().refresh)
+
+    assert_error(client.post(REFRESH, {"refresh": refresh}), 401, "TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("value", ODD_VALUES.values(), ids=ODD_VALUES)
+def test_claim_that_nobody_reads_is_ignored(value: Any, alice: User) -> None:
+    """RFC 7519, section 4."""
+    access = _with({"other": value}, begin_session(alice).access)
+
+    assert ApiClient(access).get(ME).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["[" * 5000 + "]" * 5000, "1" * 5000], ids=["deep", "long"])
+def test_claims_that_can_not_be_read(value: str) -> None:
+    """By Python's json, although they are JSON."""
+    claims = json.dumps(_payload(_stranger().access)).rstrip("}")
+    access = _signed_as_it_is(f'{claims}, "other": {value}}}'.encode())
+
+    assert_error(ApiClient(access).get(ME), 401, "TOKEN_INVALID")
 
 
 @pytest.mark.parametrize("header", ["Basic eDp5", "Token x", "", "bearer"])

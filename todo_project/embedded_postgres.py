@@ -17,8 +17,9 @@ ends, and ids are used again. Always taken in this order:
     start.lock    the one that prepares and starts the server
     server.lock   the PostgreSQL processes, which inherit it
 
-The watcher is this module run as a script. It waits for users.lock and so stops the server after
-its last user has ended in whatever way, SIGKILL included.
+The watcher is this module run as a script. It tries for users.lock and so stops the server after
+its last user has ended in whatever way, SIGKILL included. A server that was killed while somebody
+uses it, it starts again: its users find it back without a hand.
 """
 
 import atexit
@@ -64,6 +65,7 @@ START_TIMEOUT_S = 60  # crash recovery on a slow disk
 # After it connections are cut without a checkpoint: harmless, the next start recovers.
 FAST_STOP_TIMEOUT_S = 30
 POLL_S = 0.05
+WATCH_POLL_S = 0.5  # until an unused server is stopped, and a crashed one is started
 LOG_TAIL_LINES = 20
 ADVICE = "Or set DATABASE_URL to use a PostgreSQL server of your own."
 
@@ -209,10 +211,33 @@ def _watch(home: Path, programs: Path) -> None:
     if os.fork() != 0:
         os._exit(0)
     with _lock(home / "users.lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while not _try_lock(lock, fcntl.LOCK_EX):
+            if _has_crashed(home) and _try_lock(lock, fcntl.LOCK_SH):
+                _revive(home, programs)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+            time.sleep(WATCH_POLL_S)
         _stop(home, programs)
         # Before users.lock: whoever starts the server next must find the watcher's place free.
         os.close(watcher_lock)
+
+
+def _has_crashed(home: Path) -> bool:
+    """Whether no process of the server lives, and none has taken leave.
+
+    One that is stopped, or can't start, takes postmaster.pid away.
+    """
+    with _lock(home / "server.lock") as server_lock:
+        is_gone = _try_lock(server_lock, fcntl.LOCK_SH)
+    return is_gone and (home / "data" / "postmaster.pid").exists()
+
+
+def _revive(home: Path, programs: Path) -> None:
+    """Starts a crashed server again. The caller holds users.lock, so that no one stops it yet."""
+    with _lock(home / "start.lock") as start_lock:
+        fcntl.flock(start_lock, fcntl.LOCK_EX)
+        if _has_crashed(home):  # nobody else was quicker
+            with suppress(OSError, RuntimeError):  # the next command's start says why
+                _ensure_server(home, programs)
 
 
 def _stop(home: Path, programs: Path) -> None:
@@ -220,7 +245,8 @@ def _stop(home: Path, programs: Path) -> None:
     deadline = time.monotonic() + FAST_STOP_TIMEOUT_S
     with _lock(home / "server.lock") as server_lock:
         # pg_ctl signals the id in postmaster.pid: not without a server, when it may be another's.
-        while not _try_lock(server_lock, fcntl.LOCK_EX):
+        # Shared, as the watcher has it while it looks: only a server's is in the way.
+        while not _try_lock(server_lock, fcntl.LOCK_SH):
             mode = "fast" if time.monotonic() < deadline else "immediate"
             arguments = ["-D", str(home / "data"), "-m", mode, "-t", str(FAST_STOP_TIMEOUT_S)]
             _run(home, programs, "pg_ctl", "stop", *arguments)

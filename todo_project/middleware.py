@@ -21,7 +21,6 @@ from django.core.exceptions import DisallowedHost
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.http.response import HttpResponseBase
-from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.cache import patch_vary_headers
@@ -173,6 +172,23 @@ def _cache_control(path: str) -> str:
     return "no-store" if path.startswith("/api/auth") else "private, no-cache"
 
 
+class FrameMiddleware:
+    """Keeps pages out of frames: admin's, and those of the documentation, which hold a token.
+
+    Whoever made them, static files and DEBUG's pages of errors included. JSON is no page.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if response.get("Content-Type", "").startswith("text/html"):
+            response["X-Frame-Options"] = "DENY"
+            response["Content-Security-Policy"] = "frame-ancestors 'none'"
+        return response
+
+
 class OriginMiddleware(CorsMiddleware):
     """CORS for requests of other sites. The others, which name no Origin, need Vary alone."""
 
@@ -292,7 +308,3 @@ class AdminAuthenticationMiddleware(AdminOnlyMixin, AuthenticationMiddleware):
 
 class AdminMessageMiddleware(AdminOnlyMixin, MessageMiddleware):
     """Notices for operators."""
-
-
-class AdminFrameOptionsMiddleware(AdminOnlyMixin, XFrameOptionsMiddleware):
-    """Keeps admin out of other sites' frames."""

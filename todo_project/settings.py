@@ -151,6 +151,7 @@ INSTALLED_APPS = [
 # The order matters: what is listed first sees a request first and its answer last.
 MIDDLEWARE = [
     "todo_project.middleware.RequestMiddleware",
+    "todo_project.middleware.FrameMiddleware",
     "todo_project.middleware.HostAndTransportMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "todo_project.middleware.OriginMiddleware",
@@ -159,7 +160,6 @@ MIDDLEWARE = [
     "todo_project.middleware.AdminCsrfMiddleware",
     "todo_project.middleware.AdminAuthenticationMiddleware",
     "todo_project.middleware.AdminMessageMiddleware",
-    "todo_project.middleware.AdminFrameOptionsMiddleware",
 ]
 
 ROOT_URLCONF = "todo_project.urls"
@@ -363,7 +363,6 @@ SESSION_COOKIE_SECURE = SECURE_SSL
 SESSION_COOKIE_AGE = 12 * 3600  # an operator's working day
 CSRF_COOKIE_SECURE = SECURE_SSL
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
-X_FRAME_OPTIONS = "DENY"
 
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 # A client that is being developed is served from whatever port its tools choose.
@@ -385,7 +384,7 @@ SILENCED_SYSTEM_CHECKS = [
     # in their preload lists, is for its owner to say and not for one service below it.
     "security.W005",
     "security.W021",
-    # Subclasses of these stand in MIDDLEWARE, and the checks look for the names alone.
+    # The project's own stand in MIDDLEWARE, and the checks look for the names of Django's alone.
     "security.W001",
     "security.W002",
     "security.W003",

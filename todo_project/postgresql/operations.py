@@ -1,0 +1,42 @@
+"""Operations for migrations that aren't atomic: killed at any moment, each can be run again.
+
+For migrations. What needs no `atomic = False` needs nothing of this: an atomic migration is there
+whole or not at all. A constraint for a table that is in use takes two of these, one that adds it
+NOT VALID and one that validates it.
+https://docs.djangoproject.com/en/5.2/ref/contrib/postgres/operations/#concurrent-index-operations
+"""
+
+from django.contrib.postgres import operations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import ProjectState
+
+
+class AddIndexConcurrently(operations.AddIndexConcurrently):
+    """Django's, which finds in its way what it made itself before it was killed.
+
+    That is an invalid index, or a valid one without the record of its migration; either is dropped.
+    """
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        self.database_backwards(app_label, schema_editor, to_state, from_state)
+        super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+
+class RemoveIndexConcurrently(operations.RemoveIndexConcurrently):
+    """Django's, which can be run again already but for the way back."""
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        self.database_forwards(app_label, schema_editor, to_state, from_state)
+        super().database_backwards(app_label, schema_editor, from_state, to_state)
