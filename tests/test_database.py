@@ -128,6 +128,19 @@ def test_kept_cursors_are_bounded(database: DatabaseWrapper) -> None:
     assert bool(database._cursors) is settings.PREPARED_STATEMENTS
 
 
+def test_rare_statements_push_out_no_frequent_one(database: DatabaseWrapper) -> None:
+    """Whoever sends one odd query after another makes nobody else's slower."""
+    frequent = "SELECT 'frequent'"
+    database.fetch_all(frequent, {})
+    before = database._cursors.get(frequent)
+
+    for n in range(3 * CURSORS_MAX):
+        database.fetch_all(f"SELECT {n}", {})
+        database.fetch_all(frequent, {})
+
+    assert database._cursors.get(frequent) is before
+
+
 def test_kept_cursor_lets_go_of_its_rows(database: DatabaseWrapper) -> None:
     """A page of tasks may have megabytes, and there is a cursor for each statement and thread."""
     database.fetch_all("SELECT repeat('x', 1000000)", {})
