@@ -16,13 +16,17 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerFieldExtension,
+)
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, force_instance
 from rest_framework import exceptions, serializers
 from uritemplate import variables
 
 from . import errors
+from .ordering import ORDERING_KEYS_MAX
 from .serializers import QuerySerializer
 from .views import StrictInputMixin
 
@@ -80,6 +84,8 @@ class EnvelopeSchema(AutoSchema):
                 "in": "query",
                 "required": query.fields[name].required,
                 "description": schema.pop("description", ""),
+                # Several values, separated by commas.
+                **({"style": "form", "explode": False} if schema["type"] == "array" else {}),
                 "schema": schema,
             }
             for name, schema in fields.items()
@@ -208,6 +214,27 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+class OrderingFieldSchema(OpenApiSerializerFieldExtension):
+    """A list of names, which code generators type; with names for `-` that they can write."""
+
+    target_class = "todo_project.api.ordering.OrderingField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> Schema:
+        names = list(self.target.keys)
+        words = [f"{name[1:]}_DESC" if name.startswith("-") else name for name in names]
+        return {
+            "type": "array",
+            "items": {
+                "type": "string",
+                "enum": names,
+                "x-enum-varnames": [word.upper() for word in words],
+            },
+            "minItems": 1,
+            "maxItems": ORDERING_KEYS_MAX,
+            "uniqueItems": True,
+        }
 
 
 def keep_canonical_paths(endpoints: Iterable[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
