@@ -140,6 +140,8 @@ def _lists(dataset: Dataset) -> dict[str, Callable[[Account], Request]]:
     for order in ("created_at", "updated_at", "completed_at", "title"):
         for sign in ("", "-"):
             lists[f"ordering={sign}{order}"] = by(ordering=f"{sign}{order}")
+    for orders in ("-created_at,title", "-completed_at,title"):
+        lists[f"ordering={orders}"] = by(ordering=orders)
     return lists
 
 

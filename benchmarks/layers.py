@@ -123,7 +123,7 @@ def _parts(people: Any) -> dict[str, Callable[[], object]]:
     from accounts import tokens
     from accounts.authentication import Bearer
     from tasks import queries
-    from tasks.filters import ORDERINGS, TaskListQuery
+    from tasks.filters import TaskListQuery
     from tasks.serializers import TaskSerializer
     from todo_project.api import views
     from todo_project.api.pagination import CursorCodec
@@ -132,11 +132,10 @@ def _parts(people: Any) -> dict[str, Callable[[], object]]:
     claims = tokens.read_access(access.encode())
     bearer = Bearer(claims.user_id, claims.session_id)
     query = views._validated(TaskListQuery, {"limit": "20"})
-    ordering = ORDERINGS["-created_at"]
-    cursors = CursorCodec(ordering, {"owner": user_id})
+    cursors = CursorCodec(query["ordering"], {"owner": user_id})
     row = {"created_at": "2026-01-01T00:00:00.000000Z", "id": user_id}
     return {
-        "the statement of a list": lambda: queries.fetch_page(bearer, query, ordering, None),
+        "the statement of a list": lambda: queries.fetch_page(bearer, query, None),
         "the statement of a read": lambda: queries.fetch(bearer, tasks[0]),
         "a token verified for the first time": lambda: tokens._verified_access.__wrapped__(
             access.encode()

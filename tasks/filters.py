@@ -8,31 +8,38 @@ from typing import Any, ClassVar
 from django.conf import settings
 from rest_framework import serializers
 
-from todo_project.api.pagination import Ordering
-from todo_project.api.serializers import QuerySerializer, StringField
+from todo_project.api.ordering import OrderingField, SortKey
+from todo_project.api.serializers import ChoiceField, QuerySerializer, StringField
 
 SEARCH_MAX_CHARACTERS = 200
 CURSOR_MAX_CHARACTERS = 4096
 
-ORDERINGS: Mapping[str, Ordering] = {
-    "created_at": Ordering(field="created_at", descending=False),
-    "-created_at": Ordering(field="created_at", descending=True),
-    "updated_at": Ordering(field="updated_at", descending=False),
-    "-updated_at": Ordering(field="updated_at", descending=True),
-    "completed_at": Ordering(field="completed_at", descending=False, nullable=True),
-    "-completed_at": Ordering(field="completed_at", descending=True, nullable=True),
-    # By code point, whatever the collation of the database.
-    "title": Ordering(field="title", descending=False, collation="C"),
-    "-title": Ordering(field="title", descending=True, collation="C"),
-}
+
+def _time(field: str, *, nullable: bool = False) -> SortKey:
+    return SortKey(
+        field=field,
+        column=field,
+        value_sql="{}::timestamptz",
+        parse=datetime.fromisoformat,
+        nullable=nullable,
+    )
+
+
+SORT_KEYS = (
+    _time("created_at"),
+    _time("updated_at"),
+    _time("completed_at", nullable=True),
+    # Folded once, and not for each row.
+    SortKey(field="title", column="title_folded", value_sql="(SELECT tasks_fold({}))"),
+)
 DEFAULT_ORDERING = "-created_at"
 
 
-class FlagField(serializers.ChoiceField):
+class FlagField(ChoiceField):
     """`true` or `false`, as a query parameter."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(choices=["true", "false"], **kwargs)
+        super().__init__(["true", "false"], **kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
         return bool(super().to_internal_value(data) == "true")
@@ -87,17 +94,20 @@ class TaskListQuery(QuerySerializer):
     total = FlagField(
         default=False, help_text="`true`: count all matching tasks into `meta.total`. Costs time."
     )
-    ordering = serializers.ChoiceField(
-        choices=list(ORDERINGS),
+    ordering = OrderingField(
+        SORT_KEYS,
         default=DEFAULT_ORDERING,
-        help_text="`-` sorts downwards. Ties are broken by id; tasks without a value come last.",
+        help_text="Up to three different keys, separated by commas. `-` sorts downwards. Tasks "
+        "without a value come last; ties are broken by id, in the direction of the last key. "
+        "Titles are compared as for `search`.",
     )
     is_completed = FlagField(required=False, help_text="Completed tasks only, or open ones.")
     search = StringField(
         required=False,
-        trim_whitespace=False,
         max_length=SEARCH_MAX_CHARACTERS,
-        help_text="Stands in title or description, in any case. `%` and `_` mean themselves.",
+        error_messages={"blank": "This parameter has no word to search for."},
+        help_text="Words, separated by white space. Each stands somewhere in title or description, "
+        "in any order, whatever its case and accents. `%` and `_` mean themselves.",
     )
     created_after = TimeField(required=False, help_text="Inclusive.")
     created_before = TimeField(required=False, help_text="Exclusive.")

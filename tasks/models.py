@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q, Value
 from django.db.models.functions import Length, Now
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
@@ -14,6 +14,16 @@ from todo_project.text import validate_line
 
 TITLE_MAX_CHARACTERS = 255
 DESCRIPTION_MAX_CHARACTERS = 20_000
+
+
+class Fold(Func):
+    """Text as search compares it and titles are sorted: without case, accents, Unicode forms.
+
+    By a function of the database (migration 0004), the same for what is stored and asked for.
+    """
+
+    function = "tasks_fold"
+    arity = 1
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -30,6 +40,13 @@ class TaskQuerySet(models.QuerySet["Task"]):
         if not fields:
             return 0
         return self.exclude(**fields).update(**fields, updated_at=Now())
+
+    def titled(self, text: str) -> Self:
+        """The tasks in whose title each word of `text` stands, in any order, folded."""
+        tasks = self
+        for word in text.split():
+            tasks = tasks.filter(title_folded__contains=Fold(Value(word)))
+        return tasks
 
 
 class Task(models.Model):
@@ -54,6 +71,16 @@ class Task(models.Model):
     is_completed = models.GeneratedField(
         expression=Q(completed_at__isnull=False),  # type: ignore[arg-type]  # Django takes a Q
         output_field=models.BooleanField(),
+        db_persist=True,
+    )
+    # What search reads; titles are sorted by theirs, in the order of code points. Computed when the
+    # text is written, and by no other write. `save()` leaves them stale, as is_completed.
+    title_folded = models.GeneratedField(
+        expression=Fold("title"), output_field=models.TextField(db_collation="C"), db_persist=True
+    )
+    description_folded = models.GeneratedField(
+        expression=Fold("description"),
+        output_field=models.TextField(db_collation="C"),
         db_persist=True,
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -24,7 +24,7 @@ from todo_project.api.pagination import CursorCodec, Position, next_link
 from todo_project.api.views import StrictInputMixin, read_uuid
 
 from . import queries
-from .filters import ORDERINGS, TaskListQuery, page_binding
+from .filters import TaskListQuery, page_binding
 from .models import Task
 from .permissions import IsPathOwner
 from .serializers import CompletionSerializer, TaskSerializer
@@ -69,19 +69,18 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
     @extend_schema(operation_id="tasks_list", responses=TaskSerializer(many=True))
     def list(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """List your tasks, page by page."""
-        ordering = ORDERINGS[self.query["ordering"]]
-        cursors = CursorCodec(ordering, page_binding(self.query, self._caller.user_id))
-        page = queries.fetch_page(self._caller, self.query, ordering, self._position(cursors))
-        limit = self.query["limit"]
-        meta: dict[str, Any] = {"limit": limit, "next_cursor": None}
+        binding = page_binding(self.query, self._caller.user_id)
+        cursors = CursorCodec(self.query["ordering"], binding)
+        page = queries.fetch_page(self._caller, self.query, self._position(cursors))
+        meta: dict[str, Any] = {"limit": self.query["limit"], "next_cursor": None}
         headers = {}
-        if len(page.rows) > limit:
-            next_cursor = cursors.encode(orjson.loads(page.rows[limit - 1]))
+        if page.has_more:
+            next_cursor = cursors.encode(orjson.loads(page.tasks[-1]))
             meta["next_cursor"] = next_cursor
             headers["Link"] = next_link(self._list_path, self.parameters, next_cursor)
         if page.total is not None:
             meta["total"] = page.total
-        tasks = [orjson.Fragment(row) for row in page.rows[:limit]]
+        tasks = [orjson.Fragment(task) for task in page.tasks]
         return json_response(request, tasks, meta=meta, headers=headers)
 
     @extend_schema(operation_id="tasks_create", responses={201: TaskSerializer})

@@ -495,8 +495,13 @@ def test_task_is_found_by_title_and_owner(
 
 @pytest.mark.parametrize(
     ("term", "found"),
-    [("task", {"Task 2", "Task 3"}), ("alice@example.com task", {f"Task {n}" for n in range(4)})],
-    ids=["of all", "of an owner"],
+    [
+        ("task", {"Task 2", "Task 3"}),
+        ("alice@example.com task", {f"Task {n}" for n in range(4)}),
+        ("3 TÄSK", {"Task 3"}),
+        ("3 _", set()),
+    ],
+    ids=["of all", "of an owner", "[L4] words, folded", "underscore is literal"],
 )
 def test_title_search_reads_the_newest_tasks(
     term: str,

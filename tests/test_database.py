@@ -1,6 +1,10 @@
 """What the database keeps whoever writes: rules, indexes, cascades; and how statements reach it."""
 
+import sys
+import unicodedata
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -115,6 +119,74 @@ def test_deleting_a_person_loads_none_of_their_tasks(
     assert not Task.objects.exists()
 
 
+ASSIGNED = [
+    character
+    for character in map(chr, range(1, sys.maxunicode + 1))
+    if unicodedata.category(character) not in ("Cn", "Co", "Cs")
+]
+# The iota of ancient Greek goes as accents do, and is a letter of its own in capitals.
+IOTA_SUBSCRIPT = "\u0345"
+
+
+def fold(texts: list[str]) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tasks_fold(text) FROM unnest(%s::text[]) WITH ORDINALITY AS _ (text, place)"
+            " ORDER BY place",
+            [texts],
+        )
+        return [folded for (folded,) in cursor.fetchall()]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(str.upper, id="upper"),
+        pytest.param(str.lower, id="lower"),
+        pytest.param(str.casefold, id="casefold"),
+        *(
+            pytest.param(partial(unicodedata.normalize, form), id=form)
+            for form in ("NFC", "NFD", "NFKC", "NFKD")
+        ),
+    ],
+)
+def test_fold_knows_every_form_of_a_character(other: Callable[[str], str]) -> None:
+    """[L4] Of all that Unicode has."""
+    characters = [
+        character
+        for character in ASSIGNED
+        if IOTA_SUBSCRIPT not in unicodedata.normalize("NFD", character)
+    ]
+
+    folded = fold(characters)
+    assert fold([other(character) for character in characters]) == folded
+    assert fold(folded) == folded
+
+
+@pytest.mark.django_db
+def test_fold_takes_marks_only_away() -> None:
+    """[L4] Marks, what nobody sees, and fillers; of letters and signs something stays."""
+    folded = fold(ASSIGNED)
+
+    gone = [character for character, text in zip(ASSIGNED, folded, strict=True) if not text]
+    assert {unicodedata.category(character) for character in gone} == {"Mn", "Me", "Cf", "Lo"}
+    letters = [character for character in gone if unicodedata.category(character) == "Lo"]
+    assert letters == ["\u115f", "\u1160", "\u3164", "\uffa0"]  # Hangul's fillers
+
+
+@pytest.mark.django_db
+def test_fold_depends_on_no_setting_of_the_session() -> None:
+    """[L4] Dumps are restored, and indexes made, with no search_path at all."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_schema()")
+        (schema,) = cursor.fetchone()
+        cursor.execute("SET LOCAL search_path = ''")
+        cursor.execute(f'SELECT "{schema}".tasks_fold(%s)', ["ΣΊΣΥΦΟΣ Straße"])
+
+        assert cursor.fetchone() == ("σισυφοσ strasse",)
+
+
 @pytest.fixture
 def database(db: None) -> DatabaseWrapper:
     return cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
@@ -126,6 +198,19 @@ def test_kept_cursors_are_bounded(database: DatabaseWrapper) -> None:
 
     assert len(database._cursors) <= CURSORS_MAX
     assert bool(database._cursors) is settings.PREPARED_STATEMENTS
+
+
+def test_rare_statements_push_out_no_frequent_one(database: DatabaseWrapper) -> None:
+    """Whoever sends one odd query after another makes nobody else's slower."""
+    frequent = "SELECT 'frequent'"
+    database.fetch_all(frequent, {})
+    before = database._cursors.get(frequent)
+
+    for n in range(3 * CURSORS_MAX):
+        database.fetch_all(f"SELECT {n}", {})
+        database.fetch_all(frequent, {})
+
+    assert database._cursors.get(frequent) is before
 
 
 def test_kept_cursor_lets_go_of_its_rows(database: DatabaseWrapper) -> None:

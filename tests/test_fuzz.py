@@ -204,7 +204,9 @@ class TwoPeople(RuleBasedStateMachine):
     @rule(
         session=sessions,
         limit=st.integers(1, 5),
-        ordering=st.sampled_from(["created_at", "-updated_at", "title", "-completed_at"]),
+        ordering=st.sampled_from(
+            ["created_at", "-updated_at", "title,-created_at", "-completed_at,title"]
+        ),
         is_completed=st.none() | st.booleans(),
     )
     def page_through(

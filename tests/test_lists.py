@@ -1,11 +1,15 @@
 """Lists: pages, cursors, filters and orders."""
 
+import base64
 import json
 import random
+import unicodedata
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise, permutations, product
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+import orjson
 import pytest
 from django.db import connection
 from django.http import HttpResponse
@@ -15,6 +19,8 @@ from hypothesis import strategies as st
 from accounts.models import User
 from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of, meta_of
+from todo_project.api.ordering import Ordering
+from todo_project.api.pagination import CursorCodec
 
 LIST = "/api/me/tasks"
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -28,6 +34,14 @@ ORDERINGS = [
     "title",
     "-title",
 ]
+ANY_ORDERINGS = [
+    ",".join(f"{sign}{field}" for sign, field in zip(signs, fields, strict=True))
+    for count in (1, 2, 3)
+    for fields in permutations(("created_at", "updated_at", "completed_at", "title"), count)
+    for signs in product(("", "-"), repeat=count)
+]
+MEBIBYTE = 1024 * 1024
+ID = "0198c0de-0000-7000-8000-000000000000"
 
 
 def _walk(client: ApiClient, **query: Any) -> list[str]:
@@ -91,7 +105,7 @@ def test_link_leads_to_the_next_page(prefix: str, alice: User, alice_client: Api
     assert "Link" not in last
 
 
-@pytest.mark.parametrize("ordering", ORDERINGS)
+@pytest.mark.parametrize("ordering", [*ORDERINGS, "-title,completed_at", "title,-updated_at"])
 def test_ties_are_given_once_while_others_write(
     ordering: str, alice: User, alice_client: ApiClient
 ) -> None:
@@ -119,34 +133,47 @@ def test_ties_are_given_once_while_others_write(
     assert {str(task.pk) for task in still} <= set(seen)
 
 
-@pytest.mark.parametrize("ordering", ORDERINGS)
-@pytest.mark.django_db
+@given(data=st.data())
+@settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_pages_join_to_the_sorted_whole(
-    ordering: str, alice: User, alice_client: ApiClient
+    data: st.DataObject, alice: User, alice_client: ApiClient
 ) -> None:
-    """[L3] [L2] Property: any rows, any page size; nulls last, ties by id in the same direction."""
+    """[L3] [L2] Property: any rows, order and page size, and writes between the pages.
 
-    @settings(
-        max_examples=12,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
-    @given(rows=st.lists(_task_rows(), max_size=14), limit=st.integers(1, 6))
-    def check(rows: list[dict[str, Any]], limit: int) -> None:
-        Task.objects.all().delete()
-        Task.objects.bulk_create(Task(user=alice, **row) for row in rows)
+    Nulls come last; ties go by id, in the direction of the last key.
+    """
+    ordering = data.draw(st.sampled_from(ANY_ORDERINGS))
+    rows, others = (data.draw(st.lists(_task_rows(), max_size=most)) for most in (14, 6))
+    limit = data.draw(st.integers(1, 6))
+    Task.objects.all().delete()
+    still = Task.objects.bulk_create(Task(user=alice, **row) for row in rows)
+    expected = _sorted_ids(still, ordering)
+    restless: list[Task] = []
+    seen: list[str] = []
+    query: dict[str, Any] = {"limit": limit, "ordering": ordering}
+    while query.get("cursor", "") is not None:
+        response = alice_client.get(LIST, query=query)
+        seen.extend(row["id"] for row in data_of(response))
+        query["cursor"] = meta_of(response)["next_cursor"]
+        if restless:
+            restless.pop().delete()
+        if others:
+            restless.append(Task.objects.create(user_id=alice.pk, **others.pop()))
 
-        assert _walk(alice_client, ordering=ordering, limit=limit) == _sorted_ids(ordering)
-
-    check()
+    assert len(seen) == len(set(seen))
+    assert [task_id for task_id in seen if task_id in set(expected)] == expected
 
 
 def _task_rows() -> st.SearchStrategy[dict[str, Any]]:
     moments = st.integers(0, 2).map(lambda n: NOON + timedelta(microseconds=n))
     return st.fixed_dictionaries(
         {
-            "title": st.sampled_from(["a", "B", "Z", "ä", "é", "zz", "🎉", "_"]),
+            "title": st.sampled_from(["a", "B", "Z", "ä", "É", "e\u0301", "ß", "SS", "🎉", "_"]),
             "created_at": moments,
             "updated_at": moments,
             "completed_at": st.none() | moments,
@@ -154,15 +181,49 @@ def _task_rows() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-def _sorted_ids(ordering: str) -> list[str]:
-    field = ordering.removeprefix("-")
-    rows = list(Task.objects.all())
-    filled = [row for row in rows if getattr(row, field) is not None]
-    empty = [row for row in rows if getattr(row, field) is None]
-    descending = ordering.startswith("-")
-    filled.sort(key=lambda row: (getattr(row, field), row.pk), reverse=descending)
-    empty.sort(key=lambda row: row.pk, reverse=descending)
-    return [str(row.pk) for row in filled + empty]
+def _sorted_ids(tasks: list[Task], ordering: str) -> list[str]:
+    """Sorted by the last key first, because Python keeps the order of equals."""
+    keys = ordering.split(",")
+    rows = sorted(tasks, key=lambda task: task.pk, reverse=keys[-1].startswith("-"))
+    for key in reversed(keys):
+        field = key.removeprefix("-")
+        empty = [row for row in rows if getattr(row, field) is None]
+        filled = [row for row in rows if getattr(row, field) is not None]
+        filled.sort(key=lambda row: _sort_value(row, field), reverse=key.startswith("-"))
+        rows = filled + empty
+    return [str(row.pk) for row in rows]
+
+
+def _sort_value(task: Task, field: str) -> Any:
+    value = getattr(task, field)
+    if field != "title":
+        return value
+    decomposed = unicodedata.normalize("NFKD", value).casefold()
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def test_titles_are_sorted_as_people_read_them(alice: User, alice_client: ApiClient) -> None:
+    """[L3]"""
+    titles = [
+        "zebra",
+        "Éclair",
+        "apple",
+        "Banana",
+        "eclair 2",
+        "Apple pie",
+        "café",
+        "Cafe",
+        "10",
+        "9",
+    ]
+    Task.objects.bulk_create(Task(user=alice, title=title) for title in titles)
+
+    found = _titles(alice_client, ordering="title")
+
+    assert found == [
+        *("10", "9", "apple", "Apple pie", "Banana", "café", "Cafe", "Éclair", "eclair 2", "zebra")
+    ]
+    assert _titles(alice_client, ordering="-title") == found[::-1]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +245,12 @@ def _sorted_ids(ordering: str) -> list[str]:
         pytest.param({"search": "\\"}, {"done"}, id="backslash is literal"),
         pytest.param({"search": "%"}, {"done"}, id="percent alone"),
         pytest.param({"search": "late", "is_completed": "true"}, set(), id="both must hold"),
-        pytest.param({"search": " "}, {"done"}, id="white space is searched for"),
+        pytest.param({"search": "b % 100"}, {"done"}, id="words in any order"),
+        pytest.param({"search": "DONE 100"}, {"done"}, id="words in title and description"),
+        pytest.param({"search": "done gruen"}, set(), id="a word that is nowhere"),
+        pytest.param({"search": "done early"}, set(), id="words of two tasks"),
+        pytest.param({"search": "late "}, {"late"}, id="white space behind"),
+        pytest.param({"search": "\u3000late\u00a0"}, {"late"}, id="other white space"),
     ],
 )
 def test_filters(
@@ -219,6 +285,143 @@ def test_filters(
 
 
 @pytest.mark.parametrize(
+    ("title", "search"),
+    [
+        pytest.param("Buy some milk", "milk buy ", id="any order"),
+        pytest.param("Café", "cafe", id="accent"),
+        pytest.param("Cafe\u0301", "cafe", id="accent, decomposed"),
+        pytest.param("Cafe\u0301", "Café", id="composed finds decomposed"),
+        pytest.param("Café", "Cafe\u0301", id="decomposed finds composed"),
+        pytest.param("Cafe", "café", id="accent that is asked for only"),
+        pytest.param("Straße", "strasse", id="sharp s"),
+        pytest.param("Straße", "STRASSE", id="sharp s in capitals"),
+        pytest.param("STRAẞE", "straße", id="capital sharp s"),
+        pytest.param("Strasse", "straße", id="sharp s that is asked for"),
+        pytest.param("İstanbul", "istanbul", id="dotted capital I"),
+        pytest.param("ISPARTA", "ısparta", id="dotless i"),
+        pytest.param("ΣΊΣΥΦΟΣ", "σίσυφος", id="final sigma in capitals"),
+        pytest.param("Σίσυφος", "ΣΊΣΥΦΟΣ", id="final sigma that is asked for in capitals"),
+        pytest.param("Ο Σίσυφος", "σισυφοσ", id="final sigma as any"),
+        pytest.param("ﬁle", "FILE", id="ligature"),
+        pytest.param("ＴＯＤＯ", "todo", id="full width"),
+        pytest.param("100％ sure", "100%", id="full-width percent is a literal one"),
+        pytest.param("100% sure", "100％", id="a literal percent is a full-width one"),
+        pytest.param("Łódź", "lodz", id="stroke"),
+        pytest.param("Ærø", "AERO", id="Danish"),
+        pytest.param("Việt Nam", "viet", id="two accents"),
+        pytest.param("ЁЛКА", "елка", id="Cyrillic"),
+        pytest.param("שָׁלוֹם", "שלום", id="Hebrew points"),
+        pytest.param("مُحَمَّد", "محمد", id="Arabic points"),
+        pytest.param("우유", "\u110b\u116e\u110b\u1172", id="Hangul, decomposed"),
+        pytest.param("I ❤ you", "❤\ufe0f", id="variation selector"),
+        pytest.param("Donau\u00addampf", "donaudampf", id="soft hyphen"),
+        pytest.param("می\u200cخواهم", "میخواهم", id="joiner"),
+        pytest.param("a" * 255, f"{'a' * 100} {'a' * 99}", id="as long as can be"),
+        pytest.param("abcdefg", " ".join("abcdefg" * 14), id="98 words"),
+    ],
+)
+def test_search_folds(title: str, search: str, alice: User, alice_client: ApiClient) -> None:
+    """[L4] Case, accents, Unicode forms; in title and description alike."""
+    in_title = Task.objects.create(user=alice, title=title)
+    in_description = Task.objects.create(user=alice, title="x", description=f"… {title} …")
+    Task.objects.create(user=alice, title="other")
+
+    found = data_of(alice_client.get(LIST, query={"search": search}))
+
+    assert {row["id"] for row in found} == {str(in_title.pk), str(in_description.pk)}
+    assert {row["title"] for row in found} == {title, "x"}
+
+
+@pytest.mark.parametrize(
+    ("title", "search"),
+    [
+        pytest.param("बिल", "बल", id="vowel signs are no accents"),
+        pytest.param("が", "か", id="voiced kana"),
+        pytest.param("한국", "하", id="part of a syllable"),
+        pytest.param("100 sure", "100%", id="percent"),
+        pytest.param("axb", "a_b", id="underscore"),
+        pytest.param("axb", "a＿b", id="full-width underscore"),
+        pytest.param("a%b", "a\\%b", id="backslash"),
+        pytest.param("milk", "m ilk x", id="one word of three"),
+        # Of several words the longest is looked for by another function.
+        pytest.param("something, 100 sure", "something 0%", id="percent in a short word"),
+        pytest.param("something, axb", "something a_b", id="underscore in a short word"),
+        pytest.param("something, axb", "something a＿b", id="full-width underscore there"),
+        pytest.param("something, a%b", "something a\\%b", id="backslash in a short word"),
+    ],
+)
+def test_search_folds_no_more(
+    title: str, search: str, alice: User, alice_client: ApiClient
+) -> None:
+    """[L4]"""
+    Task.objects.create(user=alice, title=title)
+
+    assert _titles(alice_client, search=search) == []
+
+
+def test_search_has_no_word_across_title_and_description(
+    alice: User, alice_client: ApiClient
+) -> None:
+    """[L4]"""
+    Task.objects.create(user=alice, title="some", description="thing that is longer")
+
+    assert _titles(alice_client, search="something") == []
+    assert _titles(alice_client, search="omet longer") == []
+    assert _titles(alice_client, search="some thing") == ["some"]
+
+
+def test_search_sees_what_was_written_last(alice_client: ApiClient) -> None:
+    """[L4]"""
+    created = data_of(alice_client.post(LIST, {"title": "Café"}), 201)
+    path = f"{LIST}/{created['id']}"
+    assert _titles(alice_client, search="cafe") == ["Café"]
+
+    alice_client.patch(path, {"title": "Thé", "description": "À la menthe"})
+
+    assert _titles(alice_client, search="cafe") == []
+    assert _titles(alice_client, search="menthe the") == ["Thé"]
+    alice_client.patch(path, {"description": None})
+    assert _titles(alice_client, search="menthe") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code", "valid"),
+    [
+        pytest.param("is_completed", "True", "invalid_choice", "true, false", id="flag"),
+        pytest.param("total", "1", "invalid_choice", "true, false", id="another flag"),
+        pytest.param(
+            "ordering",
+            "Title",
+            "invalid_choice",
+            "up to 3 of created_at, updated_at, completed_at, title, separated by commas",
+            id="order",
+        ),
+        pytest.param("ordering", "title,id", "invalid_choice", "created_at", id="second key"),
+        pytest.param("ordering", "title,", "invalid_choice", "created_at", id="empty key"),
+        pytest.param("ordering", "title, id", "invalid_choice", "created_at", id="space"),
+        pytest.param(
+            "ordering",
+            "title,created_at,updated_at,completed_at",
+            "invalid_choice",
+            "up to 3",
+            id="four keys",
+        ),
+        pytest.param("ordering", "title,-title", "repeated", "title", id="a key twice"),
+        pytest.param("search", " \u3000\t", "blank", "no word", id="search without a word"),
+    ],
+)
+def test_refusals_say_what_is_valid(
+    name: str, value: str, code: str, valid: str, alice_client: ApiClient
+) -> None:
+    """[B4] [L3]"""
+    response = alice_client.get(LIST, query={name: value})
+
+    ((field, (fault,)),) = assert_error(response, 400, "VALIDATION_ERROR").items()
+    assert (field, fault["code"]) == (name, code)
+    assert valid in fault["message"]
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("limit", "0"),
@@ -234,7 +437,7 @@ def test_filters(
         ("is_completed", "null"),
         ("ordering", "id"),
         ("ordering", "--title"),
-        ("ordering", "title,created_at"),
+        ("ordering", ","),
         ("ordering", "user__password"),
         ("search", "x" * 201),
         ("search", "nul\x00"),
@@ -304,6 +507,7 @@ def test_plus_sign_is_explained(alice_client: ApiClient) -> None:
     [
         pytest.param({"ordering": "title"}, id="other order"),
         pytest.param({"ordering": "created_at"}, id="other direction"),
+        pytest.param({"ordering": "-created_at,title"}, id="a key more"),
         pytest.param({"is_completed": "false"}, id="a filter more"),
         pytest.param({"search": "x"}, id="a search more"),
     ],
@@ -336,14 +540,20 @@ def test_cursor_of_another_person_is_refused(
 def test_cursor_outlives_another_limit_total_and_spelling(
     alice: User, alice_client: ApiClient
 ) -> None:
-    """[L1] Bound to neither `limit` nor `total`; times that are equal are equal."""
-    Task.objects.bulk_create(Task(user=alice, title=f"{n}") for n in range(3))
-    first = {"limit": 1, "created_after": "2020-01-01T00:00:00Z", "ordering": "-created_at"}
+    """[L1] Bound to neither `limit` nor `total`; times and words that are equal are equal."""
+    Task.objects.bulk_create(Task(user=alice, title=f"t{n}") for n in range(3))
+    first = {
+        "search": "t ",
+        "limit": 1,
+        "created_after": "2020-01-01T00:00:00Z",
+        "ordering": "-created_at",
+    }
     cursor = meta_of(alice_client.get(LIST, query=first))["next_cursor"]
 
     response = alice_client.get(
         LIST,
         query={
+            "search": "t",
             "limit": 2,
             "total": "true",
             "cursor": cursor,
@@ -362,6 +572,48 @@ def test_longest_titles_are_paged_through(
     Task.objects.bulk_create(Task(user=alice, title=character * 255) for _ in range(3))
 
     assert len(_walk(alice_client, ordering="title", limit=1)) == 3
+    assert len(_walk(alice_client, ordering="updated_at,-title,completed_at", limit=1)) == 3
+
+
+# --- Bytes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [50, 200])
+@pytest.mark.parametrize("character", ["a", "🎉", "\x01"], ids=["ASCII", "four bytes", "escaped"])
+def test_page_ends_before_its_tasks_pass_a_mebibyte(
+    character: str, limit: int, alice: User, alice_client: ApiClient
+) -> None:
+    """[L5] [L2] No sooner; and each task comes once, in order."""
+    Task.objects.bulk_create(
+        Task(user=alice, title=f"{n:03}", description=character * 10_000) for n in range(130)
+    )
+    pages: list[list[Any]] = []
+    query: dict[str, Any] = {"limit": limit, "ordering": "title"}
+    while query.get("cursor", "") is not None:
+        response = alice_client.get(LIST, query=query)
+        pages.append(data_of(response))
+        query["cursor"] = meta_of(response)["next_cursor"]
+        assert meta_of(response)["limit"] == limit
+        assert ("Link" in response) is (query["cursor"] is not None)
+
+    assert [row["title"] for page in pages for row in page] == [f"{n:03}" for n in range(130)]
+    sizes = [[len(orjson.dumps(row)) for row in page] for page in pages]
+    assert max(map(sum, sizes)) <= MEBIBYTE
+    for page, following in pairwise(sizes):
+        assert len(page) == limit or sum(page) + following[0] > MEBIBYTE
+
+
+def test_task_that_is_too_large_for_a_page_has_one_for_itself(
+    alice: User, alice_client: ApiClient, settings: Any
+) -> None:
+    """[L5]"""
+    Task.objects.bulk_create(Task(user=alice, title=f"{n}") for n in range(3))
+    settings.PAGE_BYTES_MAX = 10
+
+    assert [
+        row["title"] for row in data_of(alice_client.get(LIST, query={"ordering": "title"}))
+    ] == ["0"]
+    assert len(_walk(alice_client)) == 3
 
 
 def test_search_is_read_as_utf_8_however_it_is_written(
@@ -390,6 +642,38 @@ def test_tampered_cursors_are_refused(alice: User, alice_client: ApiClient) -> N
         forged = cursor[:place] + other + cursor[place + 1 :]
 
         assert_error(alice_client.get(LIST, query={"cursor": forged}), 400, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param({"id": 1}, id="an object"),
+        pytest.param(5, id="a number"),
+        pytest.param([ID], id="no value"),
+        pytest.param([None, ID], id="null where there is none"),
+        pytest.param(["2026-13-01T00:00:00Z", ID], id="no time"),
+        pytest.param([5, ID], id="a number as time"),
+        pytest.param(["2026-01-01T00:00:00Z", "x", ID], id="two values"),
+        pytest.param(["2026-01-01T00:00:00Z", 5], id="a number as id"),
+        pytest.param(["2026-01-01T00:00:00Z", "x"], id="no id"),
+        pytest.param(["2026-01-01T00:00:00Z", None], id="null as id"),
+    ],
+)
+def test_cursor_of_another_release_is_refused(
+    payload: Any, alice: User, alice_client: ApiClient
+) -> None:
+    """[L1] The signature is good, and what it signs is nothing that this one would have made."""
+    binding = {"owner": str(alice.pk), "ordering": "-created_at"}
+    codec = CursorCodec(Ordering(name="-created_at", keys=()), binding)
+    text = base64.urlsafe_b64encode(orjson.dumps(payload)).decode().rstrip("=")
+    cursor = codec._signer.sign(text)
+
+    details = assert_error(
+        alice_client.get(LIST, query={"cursor": cursor}), 400, "VALIDATION_ERROR"
+    )
+
+    assert details["cursor"][0]["code"] == "invalid_cursor"
 
 
 def test_pages_use_the_index_whatever_their_depth(alice: User, alice_client: ApiClient) -> None:

@@ -6,6 +6,7 @@ How many statements a request takes is asserted in test_tasks.py, how many round
 
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Session, User
+from tasks import queries
 from tasks.models import Task
 from tasks.serializers import TaskSerializer
 from tests.client import ApiClient, assert_error, data_of, meta_of
@@ -29,6 +31,7 @@ from todo_project.environment import Rate
 from todo_project.models import RateCounter
 
 LIST = "/api/me/tasks"
+MEBIBYTE = 1024 * 1024
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=80)
 moments = st.timedeltas(timedelta(0), timedelta(days=2_900_000)).map(
@@ -92,7 +95,9 @@ def _serialized(task: Task) -> bytes:
 USERS = 1000
 TASKS_EACH = 20
 # What the parameters are to the server.
-SQL_TYPES = {UUID: "uuid", int: "bigint", bool: "boolean", datetime: "timestamptz"}
+SQL_TYPES = {
+    UUID: "uuid", int: "bigint", bool: "boolean", datetime: "timestamptz", list: "text[]"
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -170,8 +175,15 @@ OWN = "tasks_task_user_created"
         pytest.param("GET", LIST, {"ordering": "completed_at"}, b"", "", True, id="completed_at"),
         pytest.param("GET", LIST, {"ordering": "-title"}, b"", "", True, id="-title"),
         pytest.param("GET", LIST, {"ordering": "title"}, b"", "", True, id="title"),
+        pytest.param(
+            "GET", LIST, {"ordering": "-created_at,title"}, b"", OWN, None, id="created_at first"
+        ),
+        pytest.param(
+            "GET", LIST, {"ordering": "title,-completed_at"}, b"", "", True, id="two keys"
+        ),
+        pytest.param("GET", LIST, {"limit": "200"}, b"", OWN, False, id="a large page"),
         pytest.param("GET", LIST, {"is_completed": "true"}, b"", "", None, id="is_completed"),
-        pytest.param("GET", LIST, {"search": "Task 7"}, b"", "", None, id="search"),
+        pytest.param("GET", LIST, {"search": "Task 7"}, b"", OWN, False, id="search"),
         pytest.param(
             "GET", LIST, {"created_after": "2026-01-01T00:00:00Z"}, b"", OWN, False, id="created"
         ),
@@ -219,20 +231,96 @@ def test_plans_read_no_table(
         assert is_sorted is None or ('"Sort"' in plan) is is_sorted
 
 
-def test_later_pages_use_the_index_whole(many: User, alice_client: ApiClient) -> None:
+@pytest.mark.parametrize(
+    ("ordering", "condition"),
+    [
+        pytest.param("-created_at", "ROW(created_at, id) < ROW(", id="default order"),
+        pytest.param("created_at", "ROW(created_at, id) > ROW(", id="created_at"),
+        pytest.param("-created_at,title", "(created_at <= ", id="mixed directions"),
+        pytest.param("created_at,completed_at", "(created_at >= ", id="with nulls"),
+    ],
+)
+@pytest.mark.parametrize("limit", [20, 60])
+def test_later_pages_use_the_index_whole(
+    limit: int, ordering: str, condition: str, many: User, alice_client: ApiClient
+) -> None:
     """[L2] The depth of a page costs nothing: the comparison is an index condition."""
-    cursor = meta_of(alice_client.get(LIST, query={"limit": 20}))["next_cursor"]
+    query = {"limit": limit, "ordering": ordering}
+    cursor = meta_of(alice_client.get(LIST, query=query))["next_cursor"]
     statements = Statements()
 
     with connection.execute_wrapper(statements):
-        data_of(alice_client.get(LIST, query={"limit": 20, "cursor": cursor}))
+        data_of(alice_client.get(LIST, query={**query, "cursor": cursor}))
 
     for plan in statements.plans():
         assert OWN in plan
-        assert '"Sort"' not in plan
-        assert "ROW(created_at, id) < ROW(" in plan
+        assert '"Node Type": "Sort"' not in plan
+        (index_condition,) = re.findall(rf'"{OWN}".*?"Index Cond": "([^"]*)"', plan)
+        assert condition in index_condition
     assert "OFFSET" not in statements.all[0][0]
     assert "count(" not in statements.all[0][0]
+
+
+def test_words_are_folded_once(many: User, alice_client: ApiClient) -> None:
+    """[L4] And not for each task, in neither kind of plan; neither are the tasks' texts."""
+    statements = Statements()
+
+    with connection.execute_wrapper(statements):
+        data_of(alice_client.get(LIST, query={"search": "Täsk 7", "ordering": "title"}))
+
+    for plan in statements.plans():
+        (condition,) = re.findall(r'"Filter": "([^"]*strpos[^"]*)"', plan)
+        # As a number with a dollar sign until PostgreSQL 16.
+        assert re.search(r"strpos\(title_folded, (\(InitPlan|\$)", condition)
+        assert not re.search("lower|upper|tasks_fold", condition)
+
+
+def test_statements_are_few_however_queries_differ(alice: User, alice_client: ApiClient) -> None:
+    """[L2] [L4] One for the first page of an order, one for all others, one for all searches.
+
+    Whether values are null, and how many words there are, would else make new ones to prepare.
+    """
+    Task.objects.bulk_create(Task(user=alice, title=f"{n}") for n in range(4))
+    for task in Task.objects.order_by("id")[:2]:
+        Task.objects.filter(pk=task.pk).change(completed_at=timezone.now())
+    statements = Statements()
+
+    with connection.execute_wrapper(statements):
+        query: dict[str, Any] = {"limit": 1, "ordering": "completed_at,-title"}
+        while query.get("cursor", "") is not None:
+            query["cursor"] = meta_of(alice_client.get(LIST, query=query))["next_cursor"]
+        for search in ("a", "a b", "a b c d e f"):
+            data_of(alice_client.get(LIST, query={"search": search}))
+
+    shapes = {sql: set[tuple[str, ...]]() for sql, _ in statements.all}
+    for sql, params in statements.all:
+        # What psycopg prepares by: it sends a null as it sends text.
+        types = (SQL_TYPES.get(type(value), "text") for value in params.values())
+        shapes[sql].add(tuple(types))
+    assert len(statements.all) == 4 + 3
+    assert [len(types) for types in shapes.values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("character", ["🎉", "\x01"], ids=["four bytes", "escaped"])
+def test_database_sends_little_more_than_a_page_may_hold(
+    character: str, alice: User, alice_client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[L5] Of the largest page, too, which could have 24 MiB."""
+    Task.objects.bulk_create(
+        Task(user=alice, title=f"{n}", description=character * 10_000) for n in range(201)
+    )
+    fetched: list[int] = []
+
+    def rows(*args: Any) -> Any:
+        found = queries_rows(*args)
+        fetched.append(sum(len(task.encode()) for task, _ in found))
+        return found
+
+    queries_rows = queries._rows
+    monkeypatch.setattr(queries, "_rows", rows)
+    data_of(alice_client.get(LIST, query={"limit": 200}))
+
+    assert MEBIBYTE < fetched[0] < 6.2 * MEBIBYTE
 
 
 # --- What the caller is, and what counts ------------------------------------------------------

@@ -295,6 +295,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 MAX_JSON_DEPTH = 32
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
+# Of the rows of a page as JSON. 200 tasks may have 24 MiB, and 500 clients who don't read them.
+PAGE_BYTES_MAX = 1024 * 1024
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.SessionTokenAuthentication"],

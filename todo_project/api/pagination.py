@@ -6,64 +6,41 @@ still exactly once, whatever ties there are and whatever is written meanwhile.
 Hand-written: REST framework's CursorPagination loops forever over more than 1,000 equal values,
 and answers a forged cursor with 500. Source of the technique:
 https://use-the-index-luke.com/no-offset
+
+A page also ends before its rows would pass settings.PAGE_BYTES_MAX.
 """
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from itertools import accumulate
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 import orjson
+from django.conf import settings
 from django.core.signing import BadSignature, Signer
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-
-@dataclass(frozen=True, kw_only=True)
-class Ordering:
-    """An order of rows: by `field`, ties broken by `id` in the same direction, nulls last.
-
-    `collation` names that of a text; any other field is a time.
-    """
-
-    field: str
-    descending: bool
-    nullable: bool = False
-    collation: str | None = None
-
-    @property
-    def order_by_sql(self) -> str:
-        """What stands behind ORDER BY. An index (…, field DESC, id DESC) serves both directions."""
-        direction = "DESC" if self.descending else "ASC"
-        nulls = " NULLS LAST" if self.nullable else ""
-        return f"{self._key_sql} {direction}{nulls}, id {direction}"
-
-    def after_sql(self, *, is_null: bool) -> str:
-        """The condition of the rows after a position, whose value is or is not null.
-
-        Its parameters are `%(after_id)s` and, unless that is null, `%(after_value)s`.
-        """
-        operator = "<" if self.descending else ">"
-        if is_null:
-            return f"{self.field} IS NULL AND id {operator} %(after_id)s"
-        # One comparison of rows, which PostgreSQL takes into the index condition whole.
-        beyond = f"({self._key_sql}, id) {operator} (%(after_value)s, %(after_id)s)"
-        return f"({beyond} OR {self.field} IS NULL)" if self.nullable else beyond
-
-    @property
-    def _key_sql(self) -> str:
-        return f'{self.field} COLLATE "{self.collation}"' if self.collation else self.field
+from .ordering import Ordering
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a row stands in an order: the value that it is sorted by, and its id."""
+    """Where a row stands in an order: the values that it is sorted by, as answered, and its id."""
 
-    value: datetime | str | None
+    values: tuple[str | None, ...]
     id: UUID
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As text, null or not: a statement is prepared anew for each type of its parameters."""
+        return {
+            **{f"after_{n}": value for n, value in enumerate(self.values)},
+            "after_id": self.id,
+        }
 
 
 @dataclass(frozen=True)
@@ -79,7 +56,8 @@ class CursorCodec:
 
     def encode(self, row: Mapping[str, Any]) -> str:
         """The cursor of what comes after `row`, which is given as the API answers it."""
-        payload = orjson.dumps([row[self.ordering.field], row["id"]])
+        values = [row[key.field] for key in self.ordering.keys]
+        payload = orjson.dumps([*values, row["id"]])
         return self._signer.sign(base64.urlsafe_b64encode(payload).decode().rstrip("="))
 
     def decode(self, cursor: str) -> Position:
@@ -87,10 +65,9 @@ class CursorCodec:
         try:
             text = self._signer.unsign(cursor)
             payload = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            value, row_id = orjson.loads(payload)
-            if value is not None and self.ordering.collation is None:
-                value = datetime.fromisoformat(value)
-            return Position(value, UUID(row_id))
+            *values, row_id = orjson.loads(payload)
+            keyed = zip(self.ordering.keys, values, strict=True)
+            return Position(tuple(key.checked(value) for key, value in keyed), UUID(str(row_id)))
         except (BadSignature, binascii.Error, ValueError, TypeError):
             raise ValidationError({"cursor": [_FOREIGN_CURSOR]}) from None
 
@@ -98,6 +75,15 @@ class CursorCodec:
     def _signer(self) -> Signer:
         binding = orjson.dumps(self.binding, option=orjson.OPT_SORT_KEYS).decode()
         return Signer(sep=".", salt=f"cursor:{binding}")
+
+
+def within_bytes(rows: Sequence[str]) -> Sequence[str]:
+    """The first rows, as JSON, that have PAGE_BYTES_MAX together; one in any case."""
+    if 4 * sum(map(len, rows)) <= settings.PAGE_BYTES_MAX:  # a character has four bytes at most
+        return rows
+    sizes = accumulate(len(row.encode()) for row in rows)
+    fitting = sum(1 for size in sizes if size <= settings.PAGE_BYTES_MAX)
+    return rows[: max(fitting, 1)]
 
 
 _FOREIGN_CURSOR = ErrorDetail(

@@ -17,7 +17,10 @@ from string import Template
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerFieldExtension,
+)
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, force_instance, is_patched_serializer
 from rest_framework import serializers
@@ -38,6 +41,7 @@ from .components import (
     reference,
     shared_schemas,
 )
+from .ordering import ORDERING_KEYS_MAX
 from .parsers import PATCH_PARSERS, StrictJSONParser
 from .serializers import LineField, QuerySerializer
 from .views import StrictInputMixin
@@ -93,6 +97,8 @@ class EnvelopeSchema(AutoSchema):
                 "in": "query",
                 "required": query.fields[name].required,
                 "description": schema.pop("description", ""),
+                # Several values, separated by commas.
+                **({"style": "form", "explode": False} if schema["type"] == "array" else {}),
                 "schema": schema,
             }
             for name, schema in fields.items()
@@ -141,8 +147,6 @@ class EnvelopeSchema(AutoSchema):
             if list(field.choices) == ["true", "false"]:
                 del schema["enum"]
                 schema["type"] = "boolean"
-            elif any(choice.startswith("-") for choice in field.choices):
-                schema["x-enum-varnames"] = [_constant(choice) for choice in field.choices]
         elif direction == "request" and _refuses_blank(field) and "format" not in schema:
             schema["pattern"] = _LINE if isinstance(field, LineField) else r"\S"
         return schema
@@ -252,6 +256,27 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):
         }
 
 
+class OrderingFieldSchema(OpenApiSerializerFieldExtension):
+    """A list of names, which code generators type; with names for `-` that they can write."""
+
+    target_class = "todo_project.api.ordering.OrderingField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> Schema:
+        names = list(self.target.keys)
+        words = [f"{name[1:]}_DESC" if name.startswith("-") else name for name in names]
+        return {
+            "type": "array",
+            "items": {
+                "type": "string",
+                "enum": names,
+                "x-enum-varnames": [word.upper() for word in words],
+            },
+            "minItems": 1,
+            "maxItems": ORDERING_KEYS_MAX,
+            "uniqueItems": True,
+        }
+
+
 def keep_canonical_paths(endpoints: Iterable[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
     """Preprocessing hook: paths have no trailing slash, and the prefix /users/ is left out.
 
@@ -287,11 +312,6 @@ def _introduction() -> str:
 
 def _minutes(duration: timedelta) -> int:
     return duration // timedelta(minutes=1)
-
-
-def _constant(choice: str) -> str:
-    """The name of a choice in generated code: `TITLE`, and for `-title` `TITLE_DESC`."""
-    return choice.removeprefix("-").upper() + ("_DESC" if choice.startswith("-") else "")
 
 
 def _refuses_blank(field: Any) -> bool:

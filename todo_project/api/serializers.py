@@ -3,7 +3,7 @@
 REST framework's own fields take `"true"` for true and 5 for "5"; these do not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +40,14 @@ class BooleanField(serializers.BooleanField):
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
+
+
+class ChoiceField(serializers.ChoiceField):
+    """One of some texts; whoever sends another is told which."""
+
+    def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(choices, **kwargs)
+        self.error_messages["invalid_choice"] = f"Not a valid choice. Valid: {', '.join(choices)}."
 
 
 class StrictSerializer(serializers.Serializer[Any]):

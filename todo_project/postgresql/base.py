@@ -22,7 +22,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """Replaces broken connections before they are used, and gives up on new ones in time."""
 
     def fetch_all(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows of one statement, by a cursor that is kept for it as long as the connection.
+        """The rows of one statement, by a cursor that is kept for it with the connection.
 
         To make a cursor costs more than to use it: psycopg finds out anew how to convert each type.
         Raises what Django's cursors raise. It is one of those where queries are logged or wrapped;
@@ -37,11 +37,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.validate_thread_sharing()
         self.validate_no_broken_transaction()
         with self.wrap_database_errors:
-            cursor = self._cursors.get(sql)
+            cursor = self._cursors.pop(sql, None)
             if cursor is None:
                 if len(self._cursors) >= CURSORS_MAX:
-                    self._cursors.clear()
-                cursor = self._cursors[sql] = self.connection.cursor()
+                    del self._cursors[next(iter(self._cursors))]
+                cursor = self.connection.cursor()
+            self._cursors[sql] = cursor  # at the end: what was not used for longest stands first
             cursor.execute(sql, parameters)
             rows = cursor.fetchall()
             result = cursor.pgresult

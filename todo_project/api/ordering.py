@@ -1,0 +1,127 @@
+"""Orders of rows: the query parameter that names one, and the SQL of its pages."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from rest_framework import serializers
+
+ORDERING_KEYS_MAX = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SortKey:
+    """One of the things that rows are sorted by, nulls last.
+
+    `field` is its name in answers, and `column` where the table has it in the order that is meant;
+    `value_sql` makes a value of `column` from the text that answers have, which stands for {}, and
+    `parse` raises ValueError for a text that it could not be made from.
+    """
+
+    field: str
+    column: str
+    value_sql: str
+    parse: Callable[[str], object] = str
+    nullable: bool = False
+    descending: bool = False
+
+    def checked(self, value: object) -> str | None:
+        """A value out of a cursor. Raises TypeError or ValueError for what no answer has."""
+        if isinstance(value, str):
+            self.parse(value)
+            return value
+        if value is None and self.nullable:
+            return None
+        raise TypeError(value)
+
+    @property
+    def order_by_sql(self) -> str:
+        nulls = " NULLS LAST" if self.nullable else ""
+        return f"{self.column} {'DESC' if self.descending else 'ASC'}{nulls}"
+
+    def beyond_sql(self, value: str, among_equals: str) -> str:
+        """The condition of rows whose value comes after `value`, or that are `among_equals`."""
+        operator = "<" if self.descending else ">"
+        if not self.nullable:
+            equals = f"{self.column} = {value} AND {among_equals}"
+            return f"({self.column} {operator} {value} OR ({equals}))"
+        return (
+            f"({self.column} {operator} {value}"
+            f" OR ({self.column} IS NULL AND {value} IS NOT NULL)"
+            f" OR ({self.column} IS NOT DISTINCT FROM {value} AND {among_equals}))"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordering:
+    """An order of rows: by some keys, ties broken by `id` in the direction of the last one.
+
+    `name` says which keys, and so is all that tells one order from another.
+    """
+
+    name: str
+    keys: tuple[SortKey, ...] = field(compare=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def order_by_sql(self) -> str:
+        """What stands behind ORDER BY. An index (…, field DESC, id DESC) serves both directions."""
+        direction = "DESC" if self.keys[-1].descending else "ASC"
+        return ", ".join([*(key.order_by_sql for key in self.keys), f"id {direction}"])
+
+    @property
+    def after_sql(self) -> str:
+        """The condition of the rows after a position, whichever of its values are null.
+
+        Its parameters are those of Position.
+        """
+        operator = "<" if self.keys[-1].descending else ">"
+        values = [key.value_sql.format(f"%(after_{n})s") for n, key in enumerate(self.keys)]
+        first = self.keys[0]
+        if all(key.descending is first.descending and not key.nullable for key in self.keys):
+            # One comparison of rows, which PostgreSQL takes into the index condition whole.
+            columns = ", ".join(key.column for key in self.keys)
+            return f"({columns}, id) {operator} ({', '.join(values)}, %(after_id)s)"
+        condition = f"id {operator} %(after_id)s"
+        for key, value in zip(reversed(self.keys), reversed(values), strict=True):
+            condition = key.beyond_sql(value, condition)
+        if not first.nullable:
+            # For the index condition, into which none of the alternatives goes.
+            bound = f"{first.column} {'<=' if first.descending else '>='} {values[0]}"
+            condition = f"{bound} AND {condition}"
+        return condition
+
+
+class OrderingField(serializers.Field[Ordering, str, list[str], Any]):
+    """Up to ORDERING_KEYS_MAX different sort keys, separated by commas, each also with `-`."""
+
+    default_error_messages: ClassVar = {
+        "invalid_choice": "Not a valid order. Valid: up to {most} of {names}, separated by commas, "
+        "each also with - for descending.",
+        "repeated": "{field} stands here twice; the second would have no effect.",
+    }
+
+    def __init__(self, keys: Sequence[SortKey], *, default: str, **kwargs: Any) -> None:
+        self.keys = {key.field: key for key in keys} | {
+            f"-{key.field}": replace(key, descending=True) for key in keys
+        }
+        super().__init__(default=self._ordering(default), **kwargs)
+
+    def to_internal_value(self, data: str) -> Ordering:
+        names = data.split(",")
+        if len(names) > ORDERING_KEYS_MAX or not self.keys.keys() >= set(names):
+            valid = ", ".join(name for name in self.keys if not name.startswith("-"))
+            self.fail("invalid_choice", most=ORDERING_KEYS_MAX, names=valid)
+        fields = [self.keys[name].field for name in names]
+        for name in fields:
+            if fields.count(name) > 1:
+                self.fail("repeated", field=name)
+        return self._ordering(data)
+
+    def to_representation(self, value: Ordering) -> list[str]:
+        return value.name.split(",")
+
+    def _ordering(self, name: str) -> Ordering:
+        return Ordering(name=name, keys=tuple(self.keys[key] for key in name.split(",")))
