@@ -12,7 +12,7 @@ this is worth beside Django's ORM.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -195,8 +195,7 @@ def _fetch_sql(live_sql: str) -> str:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class _PageShape:
+class _PageShape(NamedTuple):
     """What the text of a page's statement depends on; everything else is a parameter."""
 
     filters: tuple[str, ...]
