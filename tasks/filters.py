@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from todo_project.api.ordering import OrderingField, SortKey
 from todo_project.api.serializers import ChoiceField, QuerySerializer, StringField
+from todo_project.text import is_visible
 
 SEARCH_MAX_CHARACTERS = 200
 CURSOR_MAX_CHARACTERS = 4096
@@ -77,6 +78,18 @@ class TimeField(serializers.DateTimeField):
             self.fail("rfc3339")
 
 
+class SearchField(StringField):
+    """Words to search for: one at least that can be seen, since nothing else is compared."""
+
+    default_error_messages: ClassVar = {"blank": "This parameter has no word to search for."}
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not is_visible(text):
+            self.fail("blank")
+        return text
+
+
 class TaskListQuery(QuerySerializer):
     """The query parameters of a list of tasks."""
 
@@ -102,10 +115,9 @@ class TaskListQuery(QuerySerializer):
         "Titles are compared as for `search`.",
     )
     is_completed = FlagField(required=False, help_text="Completed tasks only, or open ones.")
-    search = StringField(
+    search = SearchField(
         required=False,
         max_length=SEARCH_MAX_CHARACTERS,
-        error_messages={"blank": "This parameter has no word to search for."},
         help_text="Words, separated by white space. Each stands somewhere in title or description, "
         "in any order, whatever its case and accents. `%` and `_` mean themselves.",
     )

@@ -10,7 +10,7 @@ from django.db.models.functions import Length, Now
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
 
-from todo_project.text import validate_line
+from todo_project.text import validate_line, validate_marks
 
 TITLE_MAX_CHARACTERS = 255
 DESCRIPTION_MAX_CHARACTERS = 20_000
@@ -64,7 +64,7 @@ class Task(models.Model):
         verbose_name="owner",
     )
     title = models.CharField(max_length=TITLE_MAX_CHARACTERS, validators=[validate_line])
-    description = models.TextField(null=True, blank=True)
+    description = models.TextField(null=True, blank=True, validators=[validate_marks])
     completed_at = models.DateTimeField(null=True, blank=True)
     # Stored, so that an index could use it; generated, so that nothing can set it apart from
     # completed_at. `save()` leaves it stale on the instance, and assigning to it does nothing.

@@ -3,6 +3,7 @@
 from rest_framework import serializers
 
 from todo_project.api.serializers import BooleanField, LineField, StrictSerializer, StringField
+from todo_project.text import validate_marks
 
 from .models import DESCRIPTION_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
 
@@ -23,6 +24,7 @@ class TaskSerializer(StrictSerializer):
         allow_blank=True,
         trim_whitespace=False,
         required=False,
+        validators=[validate_marks],
     )
     is_completed = BooleanField(required=False)
     completed_at = serializers.DateTimeField(

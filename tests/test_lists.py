@@ -408,6 +408,7 @@ def test_search_sees_what_was_written_last(alice_client: ApiClient) -> None:
         ),
         pytest.param("ordering", "title,-title", "repeated", "title", id="a key twice"),
         pytest.param("search", " \u3000\t", "blank", "no word", id="search without a word"),
+        pytest.param("search", "\u200b \u00ad", "blank", "no word", id="words that can't be seen"),
     ],
 )
 def test_refusals_say_what_is_valid(

@@ -396,3 +396,25 @@ def test_header_is_read_as_it_was_meant(
 
     assert header_text(value) == text
     assert alice.sessions.get().user_agent == text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_refused"),
+    [
+        pytest.param("e" + "\u0301" * 30, False, id="as many as may be"),
+        pytest.param("e" + "\u0301" * 31, True, id="one too many"),
+        pytest.param("\u0316\u0301" * 10_000, True, id="out of their order"),
+        pytest.param("\u0f73" * 31, True, id="pairs of marks that count as letters"),
+        pytest.param(("e" + "\u0301" * 30) * 600, False, id="on many letters"),
+        pytest.param("\u0e19\u0e49\u0e33" * 6_000, False, id="Thai"),
+    ],
+)
+def test_marks_in_a_row(text: str, is_refused: bool, alice_client: ApiClient) -> None:
+    """[T5] 20,000 of them would keep PostgreSQL busy for seconds, which folds them for searches."""
+    response = alice_client.post("/api/me/tasks", {"title": "x", "description": text})
+
+    if is_refused:
+        fault = assert_error(response, 400, "VALIDATION_ERROR")["description"][0]
+        assert fault["code"] == "combining_marks"
+    else:
+        assert data_of(response, 201)["description"] == text

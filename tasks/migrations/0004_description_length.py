@@ -3,6 +3,8 @@ import django.db.models.functions.text
 import django.db.models.lookups
 from django.db import migrations, models
 
+import todo_project.text
+
 NAME = "tasks_task_description_length"
 REPLACE = f"""
     ALTER TABLE tasks_task
@@ -36,6 +38,13 @@ class Migration(migrations.Migration):
                             django.db.models.functions.text.Length("description"), 20000
                         ),
                         name=NAME,
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="task",
+                    name="description",
+                    field=models.TextField(
+                        null=True, blank=True, validators=[todo_project.text.validate_marks]
                     ),
                 ),
             ],

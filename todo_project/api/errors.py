@@ -160,6 +160,7 @@ FIELD_CODES: Mapping[str, str] = {
     "invalid": "not of its type or form; in `token`, a link that was used or is too old",
     "blank": "no visible character",
     "control_characters": "a line break, or another control character, in what is one line",
+    "combining_marks": "more marks on one letter than any writing has",
     "max_length": "too many characters",
     "min_length": "too few characters",
     "max_value": "too large a number",
