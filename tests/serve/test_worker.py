@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from tests.processes import wait_until
-from todo_project.server import messages, worker
+from todo_project.server import worker
 from todo_project.server.supervisor import listening
 from todo_project.server.worker import Options, Worker
 
 BODY_MAX = 1000
+CHUNKED = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
 LARGE = b"x" * (1024 * 1024)
@@ -30,7 +31,7 @@ class Running:
         self.calls = 0
         self.at_work = threading.Event()
         self.may_go_on = threading.Event()
-        self.worker = Worker(listener, self.application, options)
+        self.worker = Worker(listener, self.application, options, parent=os.getppid())
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
         self.clients: list[socket.socket] = []
@@ -72,7 +73,7 @@ class Running:
         self.may_go_on.set()
         for client in self.clients:
             client.close()
-        self.worker._stop()
+        self.worker.stop()
         self.thread.join(20)
         assert not self.thread.is_alive()
 
@@ -110,7 +111,7 @@ def test_requests_on_one_connection(running: Running) -> None:
 
 
 def test_requests_sent_ahead_are_answered_in_order(running: Running) -> None:
-    bodies = [b"%d" % number for number in range(messages.PIPELINED_MAX)]
+    bodies = [b"%d" % number for number in range(40)]
     client = running.connect(
         b"".join(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies)
     )
@@ -149,12 +150,12 @@ def test_slow_clients_hold_no_thread(running: Running) -> None:
     for _ in range(20):
         running.connect(b"GET /a HTTP/1.1\r\nHos")
         running.connect(POST + b"Content-Length: 9\r\n\r\nab")
-        running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+        running.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", receive_buffer=4096)
     assert answer_of(running.connect(GET + b"\r\n")) == (200, b"nothing")
 
 
 def test_slow_reader_gets_everything(running: Running) -> None:
-    client = running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+    client = running.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", receive_buffer=4096)
     wait_until(lambda: running.held_bytes > len(LARGE))
     assert answer_of(client) == (200, LARGE)
     wait_until(lambda: running.held_bytes == 0)
@@ -165,11 +166,11 @@ def test_slow_reader_gets_everything(running: Running) -> None:
 def test_unread_answers_are_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """[N2] Beyond the bound whoever moved least is ended; a reader is not."""
     monkeypatch.setattr(worker, "HELD_MAX_BYTES", 5 * len(LARGE))
-    reader = running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+    reader = running.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", receive_buffer=4096)
     wait_until(lambda: running.held_bytes > 0)
     received = b""
     for number in range(8):
-        running.connect(b"GET /large HTTP/1.1\r\n\r\n", receive_buffer=4096)
+        running.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", receive_buffer=4096)
         wait_until(lambda n=number: running.calls == n + 2)  # type: ignore[misc]
         wait_until(lambda: running.held_bytes <= 5 * len(LARGE))
         received += receive(reader, 100_000)
@@ -189,9 +190,36 @@ def receive(client: socket.socket, size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        pytest.param(b"GET /a HTTP/1.1\r\nX: ", b"x", id="head"),
+        pytest.param(POST + b"Content-Length: 900\r\n\r\n", b"x", id="body"),
+        pytest.param(CHUNKED + b"1;", b"x", id="extension of a chunk"),
+        pytest.param(b"", b"\r\n", id="empty lines"),
+        pytest.param(POST + b"Content-Length: 900000\r\n\r\n", b"x", id="behind the answer"),
+    ],
+)
+def test_dripping_gains_no_time(
+    head: bytes, drop: bytes, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head and a body have a time each, and the rest of a refused body has one."""
+    options = Options(threads=2, keep_alive_seconds=2, body_max_bytes=BODY_MAX)
+    monkeypatch.setattr(running.worker, "_options", options)
+    client = running.connect(head)
+    wait_until(lambda: running.connections == 1)
+
+    def has_ended() -> bool:
+        with suppress(OSError):
+            client.send(drop)
+        return running.connections == 0
+
+    wait_until(has_ended)
+
+
+@pytest.mark.parametrize(
     "sent",
     [
-        pytest.param(b"GET /large HTTP/1.1\r\n\r\n", id="reads nothing"),
+        pytest.param(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", id="reads nothing"),
         pytest.param(b"", id="sends nothing"),
         pytest.param(b"GET /a HT", id="half a head"),
         pytest.param(POST + b"Content-Length: 9\r\n\r\nab", id="half a body"),
@@ -212,7 +240,7 @@ def test_whoever_does_not_move_is_ended(
 
 def test_refusal_is_seen_before_the_rest_was_sent(running: Running) -> None:
     """The kernel takes an answer back where the connection is closed with bytes unread."""
-    client = running.connect(b"POST /unread HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n")
+    client = running.connect(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n")
     with suppress(ConnectionError):
         client.sendall(b"x" * 2_000_000)
     assert answer_of(client) == (200, b"unread")
@@ -221,12 +249,12 @@ def test_refusal_is_seen_before_the_rest_was_sent(running: Running) -> None:
 def test_stop_answers_what_had_begun(running: Running) -> None:
     idle = running.connect(GET + b"\r\n")
     assert answer_of(idle) == (200, b"nothing")
-    at_work = running.connect(b"GET /waits HTTP/1.1\r\n\r\n")
+    at_work = running.connect(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
     assert running.at_work.wait(20)
     half_sent = running.connect(POST + b"Content-Length: 2\r\n\r\na")
     wait_until(lambda: running.connections == 3)
 
-    running.worker._stop()
+    running.worker.stop()
 
     assert idle.recv(1) == b""
     half_sent.sendall(b"b")
@@ -237,18 +265,20 @@ def test_stop_answers_what_had_begun(running: Running) -> None:
     assert not running.thread.is_alive()
 
 
-def test_connections_beyond_the_most_wait(
+def test_connections_beyond_the_most_take_the_idlest_ones_place(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "CONNECTIONS_MAX", 3)
-    first = [running.connect(GET + b"\r\n") for _ in range(3)]
-    assert [answer_of(client) for client in first] == [(200, b"nothing")] * 3
-    late = running.connect(GET + b"\r\n")
-    assert running.connections == 3
+    """Whoever opens as many as there may be, and sends nothing, shuts nobody out."""
+    options = Options(threads=2, keep_alive_seconds=20, body_max_bytes=BODY_MAX, connections_max=3)
+    monkeypatch.setattr(running.worker, "_options", options)
+    idle = [running.connect() for _ in range(3)]
+    wait_until(lambda: running.connections == 3)
 
-    first[0].close()
+    late = running.connect(GET + b"\r\n")
 
     assert answer_of(late) == (200, b"nothing")
+    assert idle[0].recv(1) == b""
+    wait_until(lambda: running.connections == 3)
 
 
 def test_worker_without_its_parent_stops(running: Running) -> None:

@@ -18,15 +18,13 @@ import httptools
 # The request line and all headers. The contract promises 16 KiB of headers, and 200 of them.
 HEAD_MAX_BYTES = 32 * 1024
 HEADERS_MAX = 256
-# Beside its bytes a body in chunks has the sizes, extensions and trailers of chunks: at most so
-# many times more than the bytes that it may have.
-CHUNKS_OVERHEAD = 8
-# Requests that a client may send before it has any answer.
-PIPELINED_MAX = 16
+# So much is parsed in one piece. What the parser keeps of a line that doesn't end is known as well.
+PIECE_BYTES = 16 * 1024
+# What a request and a header take in memory beside their bytes.
+REQUEST_BYTES = 2048
+HEADER_BYTES = 128
 # Names of headers that are no longer are remembered in the form of the environ.
 REMEMBERED_NAME_BYTES = 40
-
-
 _ASCII = bytes(range(128))
 
 
@@ -35,12 +33,14 @@ class Request:
 
     __slots__ = (
         "body",
-        "body_bytes",
         "connection",
         "expects_continue",
         "has_head",
+        "head_bytes",
         "headers",
+        "hosts",
         "is_chunked",
+        "is_coded",
         "is_whole",
         "length",
         "method",
@@ -51,16 +51,50 @@ class Request:
     def __init__(self) -> None:
         self.target = b""
         self.headers: list[tuple[bytes, bytes]] = []
+        self.head_bytes = 0
         self.method = ""
         self.version = ""
         self.has_head = False
+        self.hosts = 0
         self.connection = b""  # the header
         self.expects_continue = False
         self.is_chunked = False
+        self.is_coded = False  # otherwise, too
         self.length = 0  # of the body, as announced
-        self.body: list[bytes] = []
-        self.body_bytes = 0
+        self.body = bytearray()
         self.is_whole = False
+
+    def note(self, name: bytes, value: bytes) -> None:
+        """Looks at a header that says how the message is to be read."""
+        match name:
+            case b"content-length":
+                self.length = int(value)
+            case b"connection":
+                self.connection += value + b","
+            case b"expect":
+                self.expects_continue = value.lower() == b"100-continue"
+            case b"host":
+                self.hosts += 1
+            case b"transfer-encoding":
+                self.is_chunked = True
+                self.is_coded = self.is_coded or value.lower() != b"chunked"
+
+    @property
+    def fault(self) -> HTTPStatus | None:
+        """What is against its head. RFC 9112, sections 2.3, 3.2 and 6.1."""
+        if self.version not in ("1.0", "1.1"):
+            return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+        if self.is_coded:
+            return HTTPStatus.NOT_IMPLEMENTED
+        is_old = self.version == "1.0"
+        is_wrong = self.hosts > 1 or (self.is_chunked if is_old else self.hosts == 0)
+        return HTTPStatus.BAD_REQUEST if is_wrong else None
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes in memory."""
+        held = REQUEST_BYTES + HEADER_BYTES * len(self.headers)
+        return held + self.head_bytes + len(self.body)
 
     @property
     def keeps_alive(self) -> bool:
@@ -108,9 +142,9 @@ class Request:
         if self.is_chunked:
             # WSGI knows no chunks. Of a body that broke off, or is too large, more was to come.
             del environ["HTTP_TRANSFER_ENCODING"]
-            environ["CONTENT_LENGTH"] = str(self.body_bytes + (not self.is_whole))
+            environ["CONTENT_LENGTH"] = str(len(self.body) + (not self.is_whole))
         if self.is_whole:
-            return BytesIO(b"".join(self.body))
+            return BytesIO(self.body)
         return BrokenOff()
 
 
@@ -131,39 +165,41 @@ class RequestReader:
 
     def __init__(self, body_max_bytes: int) -> None:
         self.fault: HTTPStatus | None = None
+        # Grows whenever a request begins, and when its head is there: each has a time of its own.
+        self.stage = 0
         self._body_max_bytes = body_max_bytes
         self._parser = httptools.HttpRequestParser(self)
         self._ready: deque[Request] = deque()
+        self._ready_bytes = 0
         self._request: Request | None = None  # under way
-        self._unparsed_bytes = 0  # of its head or its body
+        self._silent_bytes = 0  # parsed since the parser told of anything
         self._has_ended = False
         self._is_in_request_line = False
 
     def feed(self, data: bytes) -> None:
         """Reads on."""
-        if self._has_ended:
-            return
-        if self._is_in_request_line or self._request is None:
-            data = self._escape_target(data)
-        request, had_head = self._request, self._request is not None and self._request.has_head
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._has_ended = True  # nothing else is spoken here: the client may go on in HTTP/1.1
-        except httptools.HttpParserError:
-            self._fail(HTTPStatus.BAD_REQUEST)
-        self._bound(request, had_head, len(data))
+        for start in range(0, len(data), PIECE_BYTES):
+            self._feed(data[start : start + PIECE_BYTES])
 
     def feed_end(self) -> None:
         """The client has sent all that it will. A request without its whole body is one, too."""
         if self._request is not None and self._request.has_head and not self._has_ended:
-            self._ready.append(self._request)
+            self._finish(self._request)
         self._request = None
         self._has_ended = True
 
     def next(self) -> Request | None:
         """The next request that can be answered, in their order."""
-        return self._ready.popleft() if self._ready else None
+        if not self._ready:
+            return None
+        request = self._ready.popleft()
+        self._ready_bytes -= request.held_bytes
+        return request
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether there is a request, or a fault, that can be answered."""
+        return bool(self._ready) or self.fault is not None
 
     @property
     def is_idle(self) -> bool:
@@ -176,9 +212,10 @@ class RequestReader:
         return self._has_ended
 
     @property
-    def body_bytes(self) -> int:
-        """How much is kept of a body that has not come whole."""
-        return self._request.body_bytes if self._request is not None else 0
+    def held_bytes(self) -> int:
+        """What is kept of requests that are not answered yet."""
+        under_way = 0 if self._request is None else self._request.held_bytes
+        return self._ready_bytes + under_way + self._silent_bytes
 
     def must_continue(self) -> bool:
         """Whether the client is now to be told that its body is welcome. RFC 9110, 10.1.1."""
@@ -186,7 +223,28 @@ class RequestReader:
         if request is None or not request.expects_continue:
             return False
         request.expects_continue = False
-        return not request.body_bytes and request.version != "1.0"
+        return not request.body and request.version != "1.0"
+
+    def _feed(self, data: bytes) -> None:
+        if self._has_ended:
+            return
+        if self._is_in_request_line or self._request is None:
+            data = self._escape_target(data)
+        self._silent_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # Nothing else is spoken here: what follows is HTTP/1.1 as before. RFC 9110, 7.8.
+            self._parser = httptools.HttpRequestParser(self)
+            self._feed(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._fail(HTTPStatus.BAD_REQUEST)
+        # A line that doesn't end, which the parser keeps by itself, or the frills of chunks.
+        if self._silent_bytes > HEAD_MAX_BYTES + PIECE_BYTES:
+            has_head = self._request is not None and self._request.has_head
+            self._fail(
+                HTTPStatus.BAD_REQUEST if has_head else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            )
 
     def _escape_target(self, data: bytes) -> bytes:
         """What curl sends as it was typed, `?search=café`, and llhttp takes for no URL."""
@@ -194,88 +252,82 @@ class RequestReader:
         self._is_in_request_line = not end
         return data if line.isascii() else quote_from_bytes(line, _ASCII).encode() + end + rest
 
-    def _bound(self, request: Request | None, had_head: bool, size: int) -> None:
-        """Ends what is too large: a head by a refusal, a body by leaving its rest unread."""
-        current = self._request
-        if current is None:
-            self._unparsed_bytes = 0
-            return
-        if current is not request or current.has_head is not had_head:
-            self._unparsed_bytes = 0  # what began meanwhile is no longer than what came now
-        self._unparsed_bytes += size
-        if not current.has_head:
-            if self._unparsed_bytes > HEAD_MAX_BYTES:
-                self._fail(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif (
-            max(current.length, current.body_bytes) > self._body_max_bytes
-            or self._unparsed_bytes > CHUNKS_OVERHEAD * self._body_max_bytes + size
-        ):
-            self._ready.append(current)
-            self._request = None
-            self._has_ended = True
+    def _finish(self, request: Request) -> None:
+        self._ready.append(request)
+        self._ready_bytes += request.held_bytes
+        self._request = None
+        self._silent_bytes = 0
 
     def _fail(self, status: HTTPStatus) -> None:
         if self.fault is None:
             self.fault = status
         self._request = None
+        self._silent_bytes = 0
         self._has_ended = True
 
-    # What httptools calls.
+    # What httptools calls. It goes on with what it was fed, whatever happens here.
 
     def on_message_begin(self) -> None:
-        if len(self._ready) < PIPELINED_MAX:
+        if not self._has_ended:
             self._request = Request()
-        else:  # a client that sends so many at once has to ask again
-            self._has_ended = True
+            self.stage += 1
+            self._silent_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         if self._request is not None:
             self._request.target += url
+            self._add_to_head(self._request, len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         request = self._request
-        if request is None or request.has_head:  # a trailer is no header
+        if request is None:
             return
-        request.headers.append((name, value.rstrip(b" \t")))  # llhttp leaves what is behind
+        if not request.has_head:  # a trailer is no header
+            # llhttp leaves the white space behind a value.
+            request.headers.append((name, value.rstrip(b" \t")))
+        self._add_to_head(request, len(name) + len(value))
+
+    def _add_to_head(self, request: Request, size: int) -> None:
+        self._silent_bytes = 0
+        request.head_bytes += size
+        if request.head_bytes > HEAD_MAX_BYTES or len(request.headers) > HEADERS_MAX:
+            self._fail(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         request = self._request
         if request is None:
             return
         request.has_head = True
+        self.stage += 1
+        self._silent_bytes = 0
         request.method = self._parser.get_method().decode("ascii")
         request.version = self._parser.get_http_version()
-        size = len(request.target)
         for name, value in request.headers:
-            size += len(name) + len(value)
-            match name.lower():
-                case b"content-length":
-                    request.length = int(value)
-                case b"connection":
-                    request.connection += value + b","
-                case b"expect":
-                    request.expects_continue = value.lower() == b"100-continue"
-                case b"transfer-encoding":
-                    request.is_chunked = True
-                    if value.lower() != b"chunked":  # RFC 9112, section 6.1
-                        self._fail(HTTPStatus.NOT_IMPLEMENTED)
-        if request.version not in ("1.0", "1.1"):
-            self._fail(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-        if size > HEAD_MAX_BYTES or len(request.headers) > HEADERS_MAX:
-            self._fail(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            request.note(name.lower(), value)
+        fault = request.fault
+        if fault is not None:
+            self._fail(fault)
+        elif request.length > self._body_max_bytes:
+            self._leave_unread(request)
 
     def on_body(self, data: bytes) -> None:
         request = self._request
-        if request is not None and request.body_bytes <= self._body_max_bytes:
-            request.body.append(data)
-            request.body_bytes += len(data)
+        if request is None:
+            return
+        self._silent_bytes = 0
+        request.body += data
+        if len(request.body) > self._body_max_bytes:
+            self._leave_unread(request)
+
+    def _leave_unread(self, request: Request) -> None:
+        """A body that is too large: the request is answered without it, and nothing follows."""
+        self._finish(request)
+        self._has_ended = True
 
     def on_message_complete(self) -> None:
-        request = self._request
-        if request is not None:
-            request.is_whole = request.body_bytes <= self._body_max_bytes
-            self._ready.append(request)
-            self._request = None
+        if self._request is not None:
+            self._request.is_whole = True
+            self._finish(self._request)
 
 
 def answer(
@@ -283,12 +335,16 @@ def answer(
     headers: Sequence[tuple[str, str]],
     body: bytes,
     *,
+    has_content: bool = True,
     connection: str = "",
 ) -> bytes:
-    """An answer as it is sent; `connection` is its header of that name, where it has one."""
+    """An answer as it is sent; `connection` is its header of that name, where it has one.
+
+    Where it `has_content` it has a length, even if that is none. RFC 9110, section 8.6.
+    """
     lines = [f"HTTP/1.1 {status}\r\nDate: {_date(int(time.time()))}\r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in headers]
-    if body and not any(name.lower() == "content-length" for name, _ in headers):
+    if has_content and not any(name.lower() == "content-length" for name, _ in headers):
         lines.append(f"Content-Length: {len(body)}\r\n")
     lines.append(f"Connection: {connection}\r\n\r\n" if connection else "\r\n")
     return "".join(lines).encode("latin-1") + body
@@ -296,9 +352,7 @@ def answer(
 
 def empty_answer(status: HTTPStatus) -> bytes:
     """An answer without a body, after which the connection is closed."""
-    return answer(
-        f"{status.value} {status.phrase}", [("Content-Length", "0")], b"", connection="close"
-    )
+    return answer(f"{status.value} {status.phrase}", [], b"", connection="close")
 
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

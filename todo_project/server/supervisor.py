@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -13,6 +14,9 @@ from multiprocessing.context import ForkProcess
 
 from .worker import (
     CONNECTIONS_MAX,
+    DESCRIPTORS_BESIDE,
+    DRAIN_SIGNAL,
+    RECEIVE_BUFFER_BYTES,
     SEND_BUFFER_BYTES,
     TCP_USER_TIMEOUT_MILLISECONDS,
     Application,
@@ -29,7 +33,7 @@ RESPAWN_SECONDS = 1.0
 TICK_SECONDS = 1.0
 STOPPING_TICK_SECONDS = 0.05
 _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-_WATCHED = _STOP_SIGNALS | {signal.SIGCHLD}
+_WATCHED = _STOP_SIGNALS | {signal.SIGCHLD, DRAIN_SIGNAL}
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Supervisor:
             if told == signal.SIGTERM and self._drain.seconds:
                 logger.info("draining", extra={"seconds": self._drain.seconds})
                 self._drain.begin()
+                self._tell(DRAIN_SIGNAL)
                 deadline = time.monotonic() + self._drain.seconds
                 while time.monotonic() < deadline and self._watch() is None:
                     pass
@@ -89,15 +94,15 @@ class Supervisor:
     def _spawn(self) -> None:
         # Forked: what was read by now is shared. The application is not, because threads and random
         # numbers would be; of multiprocessing, because its children end as they should.
-        worker = get_context("fork").Process(target=self._work, name="worker")
+        worker = get_context("fork").Process(target=self._work, args=[os.getpid()], name="worker")
         worker.start()
         self._workers[worker] = time.monotonic()
 
-    def _work(self) -> None:
+    def _work(self, parent: int) -> None:
         # Ctrl-C reaches every process of the terminal's group, but when to stop is the parent's to
         # say.
         os.setpgid(0, 0)
-        Worker(self._listener, self._load(), self._options).run()
+        Worker(self._listener, self._load(), self._options, parent=parent).run()
 
     def _replace_dead(self) -> None:
         for worker, started_at in list(self._workers.items()):
@@ -107,32 +112,51 @@ class Supervisor:
                     "a worker died", extra={"pid": worker.pid, "exit_code": worker.exitcode}
                 )
                 time.sleep(max(0.0, started_at + RESPAWN_SECONDS - time.monotonic()))
-        while len(self._workers) < self._processes:
-            self._spawn()
+        try:
+            while len(self._workers) < self._processes:
+                self._spawn()
+        except OSError:  # no memory, no process id: at the next tick
+            logger.exception("a worker can't be started")
 
     def _stop(self) -> None:
         logger.info("stopping")
         self._listener.close()
-        for worker in self._workers:
-            worker.terminate()
+        self._tell(signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while any(worker.exitcode is None for worker in self._workers):
             told = signal.sigtimedwait(_WATCHED, STOPPING_TICK_SECONDS)
             is_urgent = told is not None and told.si_signo in _STOP_SIGNALS
             if is_urgent or time.monotonic() > deadline:
-                for worker in self._workers:
-                    worker.kill()
+                self._tell(signal.SIGKILL)
+
+    def _tell(self, number: signal.Signals) -> None:
+        for worker in self._workers:
+            if worker.exitcode is None and worker.pid is not None:
+                os.kill(worker.pid, number)
 
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens, for all workers. Raises OSError where the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family, backlog=CONNECTIONS_MAX) as listener:
+    both = host == "::" and socket.has_dualstack_ipv6()
+    with socket.create_server(
+        (host, port), family=family, backlog=CONNECTIONS_MAX, dualstack_ipv6=both
+    ) as listener:
         listener.setblocking(False)
         # What is accepted inherits these.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         listener.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MILLISECONDS
         )
         yield listener
+
+
+def connections_max() -> int:
+    """How many connections a worker may keep. Raises the limit of open files as far as it goes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return max(1, min(CONNECTIONS_MAX, hard - DESCRIPTORS_BESIDE))

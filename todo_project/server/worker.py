@@ -26,26 +26,38 @@ logger = logging.getLogger(__name__)
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 RECEIVE_BYTES = 64 * 1024
-ACCEPT_MAX = 16  # in one turn, so that other connections have theirs
-# Kept open, most of them idle; more wait in the kernel until one is closed. 1,000 clients at once
-# must fit into one process, because the kernel does not spread them evenly.
+# In one turn, so that other connections have theirs.
+ACCEPT_MAX = 16
+ANSWERS_MAX = 16
+# Kept open, most of them idle; for one more that which is idle for longest is ended. 1,000 clients
+# at once must fit into one process, because they are not spread evenly.
 CONNECTIONS_MAX = 2048
+# Descriptors for other things than clients.
+DESCRIPTORS_BESIDE = 128
 # What the kernel holds of answers for each connection, doubled for its own needs. Left to itself it
 # would hold 4 MiB. Enough for 1 MB/s over a way of a tenth of a second.
 SEND_BUFFER_BYTES = 128 * 1024
+# And of what clients send while nobody reads it.
+RECEIVE_BUFFER_BYTES = 128 * 1024
 # What is kept of unread answers and of bodies on their way, of all connections. The largest page
-# is 1 MiB, the documentation's largest file 1.6 MB. Beyond it those end that moved least.
+# is 1 MiB, the documentation's largest file 1.6 MB. Beyond it those end that hold most for longest.
 HELD_MAX_BYTES = 64 * 1024 * 1024
 # A client that takes nothing of its answer for so long is gone. The kernel asks for more only when
 # a third of its buffer is free: so this is 2 KB/s.
 WRITE_STALL_SECONDS = 30
-# An answer to a request that was not read whole: so long, and for so much, the rest is thrown away,
+# An answer to a request that was not read whole: for so long, and so much, the rest is thrown away,
 # because the kernel would take the answer back where it were not read.
 LINGER_SECONDS = 2
 LINGER_BYTES = 4 * 1024 * 1024
 # The deadline of a connection that a thread works for.
 WORKING = float("inf")
 TICK_SECONDS = 1.0
+# When the worker stops: idle connections have so long to send what is on its way, and requests that
+# are not there yet, to come.
+STOP_IDLE_SECONDS = 1.0
+STOP_ARRIVAL_SECONDS = 5.0
+# From the parent: it will stop soon, and says so to whoever asks.
+DRAIN_SIGNAL = signal.SIGUSR1
 STOPPING_TICK_SECONDS = 0.05
 # How long the kernel goes on for a client that doesn't take what was sent to it.
 TCP_USER_TIMEOUT_MILLISECONDS = 30_000
@@ -57,8 +69,9 @@ class Options:
 
     threads: int
     # Of a connection between requests; also what a whole head, and a whole body, may take.
-    keep_alive_seconds: int
+    keep_alive_seconds: float
     body_max_bytes: int
+    connections_max: int = CONNECTIONS_MAX
 
 
 class Connection:
@@ -67,8 +80,11 @@ class Connection:
     __slots__ = (
         "address",
         "answer_bytes",
+        "answers",
         "deadline",
+        "expires_at",
         "held_bytes",
+        "held_since",
         "is_ended",
         "is_last_answer",
         "is_watched",
@@ -76,41 +92,58 @@ class Connection:
         "moved_at",
         "reader",
         "socket",
+        "stage",
         "unsent",
     )
 
     def __init__(self, client: socket.socket, address: str, reader: RequestReader) -> None:
+        now = time.monotonic()
         self.socket = client
         self.address = address
         self.reader = reader
+        self.answers = 0
         self.unsent: memoryview | None = None  # the rest of an answer
         self.answer_bytes = 0  # of the whole of it, which is kept until the rest is sent
         self.held_bytes = 0
-        self.deadline = 0.0
-        self.moved_at = time.monotonic()
+        self.held_since = now
+        self.moved_at = now
+        self.deadline = WORKING
+        self.stage = (-1, -1)  # of what it waits for, and until when
+        self.expires_at = 0.0
         self.is_last_answer = False
         self.is_watched = False  # by epoll
         self.is_ended = False
         self.lingered_bytes: int | None = None  # None: it doesn't
 
+    def cost(self, now: float) -> float:
+        """What it holds, by how long it hasn't moved, and a little by how long it holds it."""
+        return self.held_bytes * (now - self.moved_at + 0.1 * (now - self.held_since))
+
 
 class Worker:
-    """Serves what `listener` accepts, until SIGTERM comes or the parent is gone.
+    """Serves what `listener` accepts, until SIGTERM comes or `parent` is gone.
 
-    SIGTERM must be blocked in the thread that makes and runs it.
+    SIGTERM and DRAIN_SIGNAL must be blocked in the thread that makes and runs it.
     """
 
-    def __init__(self, listener: socket.socket, application: Application, options: Options) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        application: Application,
+        options: Options,
+        *,
+        parent: int,
+    ) -> None:
         self._listener = listener
         self._application = application
         self._options = options
-        self._parent = os.getppid()
+        self._parent = parent
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
         self._held_bytes = 0
         self._lock = threading.Lock()  # of all that threads share, and of closing sockets
-        self._is_accepting = False
-        self._is_stopping = False
+        self._is_draining = False
+        self._stopped_at: float | None = None
         host, port = listener.getsockname()[:2]
         self._common = {
             "SCRIPT_NAME": "",
@@ -125,113 +158,127 @@ class Worker:
 
     def run(self) -> None:
         """Returns when every request that had begun has its answer."""
-        self._accept_on()
+        # Every process is woken for each connection: were it one, it would mostly be the same.
+        self._epoll.register(self._listener, select.EPOLLIN)
         for number in range(self._options.threads):
             threading.Thread(target=self._work, name=f"server-{number}", daemon=True).start()
-        while not (self._is_stopping and not self._connections):
-            tick = STOPPING_TICK_SECONDS if self._is_stopping else TICK_SECONDS
-            told = signal.sigtimedwait({signal.SIGTERM}, tick) is not None
+        while self._stopped_at is None or self._connections:
+            tick = TICK_SECONDS if self._stopped_at is None else STOPPING_TICK_SECONDS
+            told = signal.sigtimedwait({signal.SIGTERM, DRAIN_SIGNAL}, tick)
+            if told is not None:
+                self._is_draining = True
             # After the parent was killed outright it would serve on, unwatched.
-            if told or os.getppid() != self._parent:
-                self._stop()
+            is_over = told is not None and told.si_signo == signal.SIGTERM
+            if is_over or os.getppid() != self._parent:
+                self.stop()
             self._end_overdue()
 
-    def _stop(self) -> None:
-        self._is_stopping = True
-        with self._lock:
-            self._accept_off()
+    def stop(self) -> None:
+        """Accepts nothing any more, and ends when what had begun is answered."""
+        if self._stopped_at is None:
+            self._is_draining = True
+            self._epoll.unregister(self._listener)
             self._listener.close()
+            self._stopped_at = time.monotonic()
 
     def _end_overdue(self) -> None:
-        """Ends connections whose time is over, and idle ones when the worker stops."""
+        """Ends connections whose time is over, which is soon when the worker stops."""
         now = time.monotonic()
         for connection in list(self._connections.values()):
-            if connection.deadline == WORKING:
-                continue
-            is_idle = connection.reader.is_idle and connection.unsent is None
-            if now > connection.deadline or (self._is_stopping and is_idle):
+            deadline = connection.deadline
+            if self._stopped_at is not None and connection.unsent is None:
+                is_idle = connection.reader.is_idle
+                grace = STOP_IDLE_SECONDS if is_idle else STOP_ARRIVAL_SECONDS
+                deadline = min(deadline, self._stopped_at + grace)
+            if now > deadline:
                 self._end(connection)
 
     # Threads.
 
     def _work(self) -> None:
         listener = self._listener.fileno()
-        while True:
-            for descriptor, _ in self._epoll.poll(maxevents=1):
-                if descriptor == listener:
-                    self._accept()
-                elif (connection := self._connections.get(descriptor)) is not None:
-                    self._serve(connection)
+        try:
+            while True:
+                for descriptor, _ in self._epoll.poll(maxevents=1):
+                    if descriptor == listener:
+                        self._accept()
+                    elif (connection := self._connections.get(descriptor)) is not None:
+                        self._serve(connection)
+        except BaseException:
+            logger.critical("defect of the server: the worker ends", exc_info=True)
+            os._exit(1)  # the parent starts another one
 
     def _accept(self) -> None:
         for _ in range(ACCEPT_MAX):
             try:
                 client, address = self._listener.accept()
-            except BlockingIOError:  # another thread or process was faster
-                return
             except OSError as error:
+                # Or another thread or process was faster, or the client is gone.
                 if error.errno in (errno.EMFILE, errno.ENFILE):
-                    logger.exception("no descriptor is left for a connection")
-                    time.sleep(0.1)  # or it would be tried at once, and for ever
+                    self._end_idlest()
                 return
             client.setblocking(False)
             with suppress(OSError):  # gone already
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(client, address[0], RequestReader(self._options.body_max_bytes))
+            connection = Connection(
+                client,
+                address[0].removeprefix("::ffff:"),  # of IPv4, where both are listened to
+                RequestReader(self._options.body_max_bytes),
+            )
             with self._lock:
                 self._connections[client.fileno()] = connection
-                if len(self._connections) >= CONNECTIONS_MAX:
-                    self._accept_off()
+                is_full = len(self._connections) > self._options.connections_max
+            if is_full:
+                self._end_idlest()
             self._serve(connection)  # what it asks for has usually come with it
 
     def _serve(self, connection: Connection) -> None:
         """Does what can be done for a connection without waiting, and has it watched again."""
-        connection.deadline = WORKING
-        try:
-            wanted = self._advance(connection)
-        except OSError:  # the client is gone
-            wanted = 0
-        except Exception:
-            logger.exception("defect of the server")
-            wanted = 0
-        if not wanted or connection.is_ended:
-            self._close(connection)
-            return
-        self._hold(connection)
-        try:
-            if connection.is_watched:
-                self._epoll.modify(connection.socket, wanted | select.EPOLLONESHOT)
-            else:
+        with self._lock:
+            connection.deadline = WORKING
+        wanted = 0
+        if not connection.is_ended:
+            try:
+                wanted = self._advance(connection)
+            except OSError:  # the client is gone
+                wanted = 0
+        if wanted:
+            self._hold(connection)
+        with self._lock:
+            if wanted and not connection.is_ended:
+                connection.deadline = connection.expires_at
+                watch = self._epoll.modify if connection.is_watched else self._epoll.register
                 connection.is_watched = True
-                self._epoll.register(connection.socket, wanted | select.EPOLLONESHOT)
-        except (OSError, ValueError):
-            self._close(connection)
+                watch(connection.socket, wanted | select.EPOLLONESHOT)
+                return
+            self._held_bytes -= connection.held_bytes
+            connection.held_bytes = 0
+            self._connections.pop(connection.socket.fileno(), None)
+            connection.socket.close()
 
     def _advance(self, connection: Connection) -> int:
         """Returns what to wait for: EPOLLIN, EPOLLOUT, or 0 where the connection has ended."""
-        if connection.is_ended:
-            return 0
         if connection.unsent is not None:
             if not self._send(connection, connection.unsent):
                 return select.EPOLLOUT
-            return self._answer_all(connection)
-        try:
-            data = connection.socket.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return self._wait_for_more(connection)
-        if connection.lingered_bytes is not None:
-            return self._throw_away(connection, data)
-        connection.moved_at = time.monotonic()
-        if data:
-            connection.reader.feed(data)
-        else:
-            connection.reader.feed_end()
+        elif not connection.reader.has_ready:
+            try:
+                data = connection.socket.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                return self._wait_for_more(connection)
+            if connection.lingered_bytes is not None:
+                return self._throw_away(connection, data)
+            connection.moved_at = time.monotonic()
+            if data:
+                connection.reader.feed(data)
+            else:
+                connection.reader.feed_end()
         return self._answer_all(connection)
 
     def _answer_all(self, connection: Connection) -> int:
         """Answers the requests that have come, one behind the other. Returns as _advance()."""
         reader = connection.reader
-        while not connection.is_last_answer:
+        for _ in range(ANSWERS_MAX):
             request = reader.next()
             if request is not None:
                 data = self._answer(connection, request)
@@ -244,14 +291,22 @@ class Worker:
                 if reader.must_continue():
                     connection.socket.send(CONTINUE)
                 return self._wait_for_more(connection)
+            connection.answers += 1
             if not self._send(connection, data):
                 return select.EPOLLOUT
-        return self._linger(connection) if reader.has_ended else 0
+            if connection.is_last_answer:
+                return self._linger(connection)
+        connection.expires_at = time.monotonic() + WRITE_STALL_SECONDS
+        return select.EPOLLOUT  # there are more: after others have had their turn
 
     def _wait_for_more(self, connection: Connection) -> int:
-        if self._is_stopping and connection.reader.is_idle:
-            return 0
-        connection.deadline = time.monotonic() + self._options.keep_alive_seconds
+        """A head, a body, and the time between requests have a time each, however they drip."""
+        if connection.lingered_bytes is None:
+            stage = (connection.answers, connection.reader.stage)
+            if stage != connection.stage:
+                connection.stage = stage
+                seconds = self._options.keep_alive_seconds
+                connection.expires_at = time.monotonic() + seconds
         return select.EPOLLIN
 
     def _answer(self, connection: Connection, request: Request) -> bytes:
@@ -274,13 +329,18 @@ class Worker:
             logger.exception("the application failed")
             connection.is_last_answer = True
             return empty_answer(HTTPStatus.INTERNAL_SERVER_ERROR)
-        if request.method == "HEAD" or status.startswith(("204", "304")):
-            body = b""
-        connection.is_last_answer = not reads_on or self._is_stopping
+        has_content = request.method != "HEAD" and not status.startswith(("204", "304"))
+        connection.is_last_answer = not reads_on or self._is_draining
         option = "close" if connection.is_last_answer else ""
         if not option and request.version == "1.0":
             option = "keep-alive"
-        return answer(status, headers, body, connection=option)
+        return answer(
+            status,
+            headers,
+            body if has_content else b"",
+            has_content=has_content,
+            connection=option,
+        )
 
     def _send(self, connection: Connection, data: bytes | memoryview) -> bool:
         """Sends what the kernel takes; False where a part is left, in `unsent`."""
@@ -297,65 +357,62 @@ class Worker:
         if connection.unsent is None:
             connection.answer_bytes = len(data)
         connection.unsent = memoryview(data)[size:]
-        connection.deadline = connection.moved_at + WRITE_STALL_SECONDS
+        connection.expires_at = connection.moved_at + WRITE_STALL_SECONDS
         return False
 
     def _linger(self, connection: Connection) -> int:
         """Waits for the client to see its answer, before what it still sends makes it vanish."""
         connection.socket.shutdown(socket.SHUT_WR)
         connection.lingered_bytes = 0
-        connection.deadline = time.monotonic() + LINGER_SECONDS
+        connection.expires_at = time.monotonic() + LINGER_SECONDS
         return select.EPOLLIN
 
     def _throw_away(self, connection: Connection, data: bytes) -> int:
         assert connection.lingered_bytes is not None
         connection.lingered_bytes += len(data)
-        if not data or connection.lingered_bytes > LINGER_BYTES:
-            return 0
-        connection.deadline = time.monotonic() + LINGER_SECONDS
-        return select.EPOLLIN
+        return select.EPOLLIN if data and connection.lingered_bytes < LINGER_BYTES else 0
 
     # What the threads share.
 
     def _hold(self, connection: Connection) -> None:
-        """Counts what is kept for a connection; where it is too much in all, ends the slowest."""
-        unsent = connection.unsent
-        held = connection.reader.body_bytes + (0 if unsent is None else connection.answer_bytes)
+        """Counts what is kept for a connection; where it is too much in all, ends the dearest."""
+        unsent = 0 if connection.unsent is None else connection.answer_bytes
+        held = connection.reader.held_bytes + unsent
         if held == connection.held_bytes:
             return
+        now = time.monotonic()
         with self._lock:
+            if not connection.held_bytes:
+                connection.held_since = now
             self._held_bytes += held - connection.held_bytes
             connection.held_bytes = held
             surplus = self._held_bytes - HELD_MAX_BYTES
             holders = [c for c in self._connections.values() if c.held_bytes] if surplus > 0 else []
-        for holder in sorted(holders, key=lambda c: c.moved_at):
+        for holder in sorted(holders, key=lambda c: c.cost(now), reverse=True):
             if surplus <= 0:
                 break
+            if holder is connection:
+                holder.is_ended = True
+            elif not self._end(holder):
+                continue
             surplus -= holder.held_bytes
-            self._end(holder)
 
-    def _end(self, connection: Connection) -> None:
-        """Has a connection closed by whichever thread is woken by its end."""
-        with self._lock, suppress(OSError):
-            connection.is_ended = True
-            connection.socket.shutdown(socket.SHUT_RDWR)
+    def _end_idlest(self) -> None:
+        """Ends the connection that hasn't moved for longest, to make room for another one."""
+        waiting = [
+            connection
+            for connection in list(self._connections.values())
+            if connection.deadline != WORKING and not connection.is_ended
+        ]
+        if waiting:
+            self._end(min(waiting, key=lambda connection: connection.moved_at))
 
-    def _close(self, connection: Connection) -> None:
+    def _end(self, connection: Connection) -> bool:
+        """Has a connection closed by the thread that its end wakes; False where one has it."""
         with self._lock:
-            self._held_bytes -= connection.held_bytes
-            connection.held_bytes = 0
-            connection.unsent = None
-            self._connections.pop(connection.socket.fileno(), None)
-            connection.socket.close()
-            if not self._is_accepting and not self._is_stopping:
-                self._accept_on()
-
-    def _accept_on(self) -> None:
-        self._is_accepting = True
-        # Of several processes one is woken.
-        self._epoll.register(self._listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-
-    def _accept_off(self) -> None:
-        if self._is_accepting:
-            self._is_accepting = False
-            self._epoll.unregister(self._listener)
+            if connection.deadline == WORKING:
+                return False
+            connection.is_ended = True
+            with suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
+            return True

@@ -20,7 +20,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from todo_project.gate import TURNS_VARIABLE
 from todo_project.health import DRAIN_FILE_VARIABLE
-from todo_project.server.supervisor import Drain, Supervisor, listening
+from todo_project.server.supervisor import Drain, Supervisor, connections_max, listening
 from todo_project.server.worker import Application, Options
 
 logger = logging.getLogger(__name__)
@@ -109,6 +109,7 @@ class Command(BaseCommand):
                     threads=options["threads"] + SPARE_THREADS,
                     keep_alive_seconds=options["keep_alive_seconds"],
                     body_max_bytes=settings.MAX_BODY_BYTES,
+                    connections_max=connections_max(),
                 ),
                 processes=options["processes"],
                 drain=Drain(options["drain_seconds"], drain_file.touch),
