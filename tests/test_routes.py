@@ -17,6 +17,7 @@ from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from todo_project import health
+from todo_project.environment import Environment
 
 
 @pytest.mark.parametrize("prefix", ["/api/me", "/api/{id}", "/users/me", "/users/{id}"])
@@ -248,7 +249,20 @@ def test_cors_is_an_allow_list(
         assert answer.get("Access-Control-Allow-Origin") == (origin if allowed else None)
     if allowed:
         assert "PATCH" in preflight["Access-Control-Allow-Methods"]
-        assert "authorization" in preflight["Access-Control-Allow-Headers"]
+        assert preflight["Access-Control-Allow-Headers"].split(", ") == [
+            "accept",
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "if-match",
+            "if-none-match",
+            "x-request-id",
+            "x-time-zone",
+            "baggage",
+            "sentry-trace",
+            "traceparent",
+            "tracestate",
+        ]
         assert response["Access-Control-Expose-Headers"].split(", ") == [
             "X-Request-ID",
             "Location",
@@ -257,8 +271,62 @@ def test_cors_is_an_allow_list(
             "RateLimit-Limit",
             "RateLimit-Remaining",
             "RateLimit-Reset",
+            "ETag",
+            "Idempotent-Replayed",
         ]
     assert "Access-Control-Allow-Credentials" not in response
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://app.example.com",
+        "http://[::1]:3000",
+        "https://xn--mnchen-3ya.example:8443",
+        "capacitor://localhost",
+        "ionic://localhost",
+        "app://obsidian.md",
+        "tauri://localhost",
+        "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb",
+        "moz-extension://0f1c2d3e-0000-4000-8000-000000000000",
+        "file://",
+    ],
+)
+def test_origin_that_the_settings_take_may_call(
+    origin: str, settings: Any, alice_client: ApiClient
+) -> None:
+    """[C1] App shells among them, whose origins have schemes of their own."""
+    env = Environment({"ORIGINS": f"https://first.example,{origin}"})
+    settings.CORS_ALLOWED_ORIGINS = env.cors_origins("ORIGINS")
+    env.refuse_faults()
+
+    response = alice_client.get("/api/me/tasks", origin=origin)
+
+    assert response["Access-Control-Allow-Origin"] == origin
+
+
+@pytest.mark.parametrize(
+    ("entry", "host"),
+    [
+        ("api.example.com", "api.example.com:8403"),
+        ("API.example.com", "api.EXAMPLE.com"),
+        ("api.example.com", "api.example.com."),
+        (".example.com", "a.b.example.com"),
+        (".example.com", "example.com"),
+        ("[2001:db8::1]", "[2001:db8::1]:8000"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("*", "anything.example"),
+    ],
+)
+def test_host_that_the_settings_take_is_answered(
+    entry: str, host: str, settings: Any, alice_client: ApiClient
+) -> None:
+    """[C1]"""
+    env = Environment({"HOSTS": f"first.example,{entry}"})
+    settings.ALLOWED_HOSTS = env.hosts("HOSTS")
+    env.refuse_faults()
+
+    assert alice_client.get("/api/me/tasks", host=host).status_code == 200
 
 
 @pytest.fixture
