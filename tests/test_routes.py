@@ -109,6 +109,37 @@ def test_readyz(client: ApiClient, settings: Any) -> None:
     assert data_of(client.get("/readyz", host="10.0.0.7")) == {"status": "ok"}
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("default_transaction_read_only", "on", "Transactions are read-only. ALTER ROLE ... SET"),
+        ("default_transaction_isolation", "serializable", "Transactions are serializable"),
+        ("DateStyle", "German, DMY", "DateStyle is German, DMY"),
+        ("search_path", "pg_catalog", "The role doesn't see accounts_session, accounts_user"),
+        ("role", "pg_read_all_data", "The role may not DELETE on accounts_session, INSERT on"),
+    ],
+)
+def test_readyz_asks_what_requests_count_on(
+    setting: str,
+    value: str,
+    reason: str,
+    client: ApiClient,
+    caplog: pytest.LogCaptureFixture,
+    django_assert_num_queries: Any,
+) -> None:
+    """[C1] By one query; and it says what to do."""
+    assert client.get("/readyz").status_code == 200
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config(%s, %s, true)", [setting, value])
+
+    with django_assert_num_queries(1):
+        response = client.get("/readyz")
+
+    assert_error(response, 503, "SERVICE_UNAVAILABLE")
+    assert reason in response.json()["error"]["message"]
+    assert "the database can't be used as it is" in caplog.messages
+
+
 def test_readyz_misses_migrations(
     client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,6 +4,7 @@ What the service must not start with is refused here and not by a system check, 
 server runs no system checks. `docs/operations.md` explains the variables one by one.
 """
 
+import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -80,6 +81,16 @@ ROLE_TIMEOUTS = {
     "lock_timeout": "4s",
     "idle_in_transaction_session_timeout": "10s",
 }
+# What else requests count on (conditions.py), as far as a role can set it for itself.
+ROLE_SETTINGS = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "timezone": "UTC",
+}
+# Every connection begins with these, whatever its role or database has been given: libpq sends
+# them when it connects, and poolers pass them on. Otherwise Django would ask for UTC anew each
+# time, and psycopg can't read times in another style. (For client_encoding Django sees to it.)
+os.environ.update(PGDATESTYLE="ISO, MDY", PGTZ="UTC")
 
 
 def _served(database: dict[str, Any], *, prepared_statements: bool) -> dict[str, Any]:
