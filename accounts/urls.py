@@ -15,6 +15,7 @@ urlpatterns = [
         r"^sessions/(?P<session_id>[^/]+)/?\Z", views.SessionView.as_view(), name="auth-session"
     ),
     re_path(r"^me/?\Z", views.MeView.as_view(), name="auth-me"),
+    re_path(r"^me/delete/?\Z", views.MeDeletionView.as_view(), name="auth-me-delete"),
     re_path(r"^password/?\Z", views.PasswordView.as_view(), name="auth-password"),
     re_path(r"^password/reset/?\Z", views.PasswordResetView.as_view(), name="auth-password-reset"),
     re_path(

@@ -44,6 +44,7 @@ OPERATIONS = {
     "auth_me_read": ("GET /api/auth/me", {"200"} | OF_CALLER),
     "auth_me_update": ("PATCH /api/auth/me", {"200"} | OF_CALLER | LIMITED),
     "auth_me_delete": ("DELETE /api/auth/me", {"204"} | OF_CALLER | LIMITED),
+    "auth_me_delete_by_post": ("POST /api/auth/me/delete", {"204"} | OF_CALLER | LIMITED),
     "auth_password_change": ("POST /api/auth/password", {"204"} | OF_CALLER | LIMITED),
     "tasks_list": ("GET /api/{user_id}/tasks", {"200"} | OF_PATH),
     "tasks_create": ("POST /api/{user_id}/tasks", {"201"} | OF_PATH | LIMITED),
