@@ -48,6 +48,7 @@ class _Database:
         self.connection = connections[connection.alias]
 
     def __del__(self) -> None:
+        self.connection.inc_thread_sharing()  # at the end of the process another thread does this
         self.connection.close()
 
 

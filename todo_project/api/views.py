@@ -135,7 +135,7 @@ class StrictInputMixin(APIView):
     def _read_data(self, request: Request) -> dict[str, Any]:
         environ = request.META
         if "HTTP_TRANSFER_ENCODING" in environ:
-            # GateMiddleware reads chunks where the server hands them over.
+            # The project's own servers read chunks, and leave none of this behind.
             raise ValidationError("Send the body with a Content-Length: chunks are not read here.")
         length = content_length(environ)
         if length is None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 
+from .application import Application
 from .worker import (
     CONNECTIONS_MAX,
     SEND_BUFFER_BYTES,
     TCP_USER_TIMEOUT_MILLISECONDS,
-    Application,
     Options,
     Worker,
 )
