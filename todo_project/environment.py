@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
 from django.http.request import split_domain_port, validate_host
 
-from .postgresql.parameters import parameter_faults
+from .libpq import parameter_faults
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _POSTGRESQL_SCHEMES = ("postgres", "postgresql")
