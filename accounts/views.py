@@ -252,7 +252,8 @@ class PasswordResetConfirmView(PublicView):
         with transaction.atomic():
             user = user_of_reset_token(self.body["token"])
             if user is None:
-                fault = ErrorDetail("The link is used, too old, or was not made here.", "invalid")
+                message = "The link is used, too old, or was not made here. Ask for another."
+                fault = ErrorDetail(message, "invalid")
                 raise ValidationError({"token": [fault]})
             validate_new_password("new_password", self.body["new_password"], user)
             user.set_password(self.body["new_password"])

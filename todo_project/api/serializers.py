@@ -5,7 +5,7 @@ REST framework's own fields take `"true"` for true and 5 for "5"; these do not.
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
@@ -16,6 +16,12 @@ from rest_framework.fields import get_error_detail
 class StringField(serializers.CharField):
     """A JSON string, and nothing that could be turned into one."""
 
+    default_error_messages: ClassVar = {
+        "invalid": "Must be a string, in quotes.",
+        "null": "Must be a string, not null.",
+        "blank": "Must have a visible character.",
+    }
+
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
@@ -24,6 +30,11 @@ class StringField(serializers.CharField):
 
 class BooleanField(serializers.BooleanField):
     """JSON's true or false."""
+
+    default_error_messages: ClassVar = {
+        "invalid": "Must be true or false, without quotes.",
+        "null": "Must be true or false, not null.",
+    }
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
