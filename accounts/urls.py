@@ -16,6 +16,7 @@ urlpatterns = [
         name="auth-password-reset-confirm",
     ),
     re_path(r"^me/?\Z", views.MeView.as_view(), name="auth-me"),
+    re_path(r"^me/delete/?\Z", views.MeDeletionView.as_view(), name="auth-me-delete"),
     re_path(r"^password/?\Z", views.PasswordView.as_view(), name="auth-password"),
     re_path(r"^sessions/?\Z", views.SessionListView.as_view(), name="auth-sessions"),
     re_path(

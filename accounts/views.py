@@ -244,11 +244,18 @@ class MeView(HashingMixin):
     @extend_schema(operation_id="auth_me_delete", responses={204: None})
     def delete(self, request: Request) -> Response:
         """Delete your account with its tasks. This can't be undone."""
-        with transaction.atomic():
-            user = _confirmed_user(request, "password", self.body["password"])
-            if LogEntry.objects.filter(user=user).exists():
-                raise _operators_stay()
-            user.delete()
+        _delete_account(request, self.body["password"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class MeDeletionView(StrictInputMixin):
+    throttle_classes = (OwnPasswordThrottle,)
+    body_serializers: ClassVar = {"post": ConfirmationSerializer}
+
+    @extend_schema(operation_id="auth_me_delete_by_post", responses={204: None})
+    def post(self, request: Request) -> Response:
+        """Delete your account, for clients that can't send a body with DELETE."""
+        _delete_account(request, self.body["password"])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -290,12 +297,21 @@ class PasswordResetConfirmView(HashingMixin, PublicView):
         with transaction.atomic():
             user = user_of_reset_token(self.body["token"])
             if user is None:
-                fault = ErrorDetail("The link is used, too old, or was not made here.", "invalid")
+                message = "The link is used, too old, or was not made here. Ask for another."
+                fault = ErrorDetail(message, "invalid")
                 raise ValidationError({"token": [fault]})
             validate_new_password("new_password", self.body["new_password"], user)
             user.set_password(self.body["new_password"])
             user.save(update_fields=["password"])
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _delete_account(request: Request, password: str) -> None:
+    with transaction.atomic():
+        user = _confirmed_user(request, "password", password)
+        if LogEntry.objects.filter(user=user).exists():
+            raise _operators_stay()
+        user.delete()
 
 
 def _confirmed_user(request: Request, field: str, password: str) -> User:

@@ -20,6 +20,10 @@ from tests.conftest import PASSWORD, begin_session
 REGISTER = "/api/auth/register"
 TOKEN = "/api/auth/token"
 ME = "/api/auth/me"
+DELETIONS = pytest.mark.parametrize(
+    ("method", "path"),
+    [pytest.param("DELETE", ME, id="DELETE"), pytest.param("POST", f"{ME}/delete", id="POST")],
+)
 CHANGE = "/api/auth/password"
 NEW_PASSWORD = "staple battery horse correct"
 
@@ -271,12 +275,14 @@ def test_me_of_an_account_that_is_deleted_meanwhile(alice: User, alice_client: A
     assert_error(response, 401, "TOKEN_INVALID")
 
 
-def test_operators_record_stays(olga: User, olga_client: ApiClient) -> None:
+@DELETIONS
+def test_operators_record_stays(method: str, path: str, olga: User, olga_client: ApiClient) -> None:
     """Deleting an operator's account would delete what the admin log has of it."""
     LogEntry.objects.log_actions(olga.pk, [olga], CHANGED, "changed")
 
-    details = assert_error(olga_client.delete(ME, {"password": PASSWORD}), 400, "VALIDATION_ERROR")
+    response = olga_client.call(method, path, {"password": PASSWORD})
 
+    details = assert_error(response, 400, "VALIDATION_ERROR")
     assert details["non_field_errors"][0]["code"] == "operator"
     assert LogEntry.objects.count() == 1
 
@@ -290,13 +296,14 @@ def test_me_refuses_another_address(alice: User, alice_client: ApiClient) -> Non
     assert (alice.email, alice.name) == ("alice@example.com", "Alice")
 
 
+@DELETIONS
 def test_me_is_deleted_with_everything(
-    alice: User, bob: User, alice_client: ApiClient, task: Task
+    method: str, path: str, alice: User, bob: User, alice_client: ApiClient, task: Task
 ) -> None:
     """[S3]"""
     Task.objects.create(user_id=bob.pk, title="Bob's")
 
-    response = alice_client.delete(ME, {"password": PASSWORD})
+    response = alice_client.call(method, path, {"password": PASSWORD})
 
     assert (response.status_code, response.content) == (204, b"")
     assert list(User.objects.all()) == [bob]
@@ -304,15 +311,21 @@ def test_me_is_deleted_with_everything(
     assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
 
 
+@DELETIONS
 @pytest.mark.parametrize(
     ("body", "code"),
     [({}, "required"), ({"password": "wrong password"}, "wrong_password")],
     ids=["left out", "wrong"],
 )
 def test_me_is_not_deleted_without_the_password(
-    body: dict[str, str], code: str, alice: User, alice_client: ApiClient
+    method: str,
+    path: str,
+    body: dict[str, str],
+    code: str,
+    alice: User,
+    alice_client: ApiClient,
 ) -> None:
-    details = assert_error(alice_client.delete(ME, body), 400, "VALIDATION_ERROR")
+    details = assert_error(alice_client.call(method, path, body), 400, "VALIDATION_ERROR")
 
     assert details["password"][0]["code"] == code
     assert User.objects.filter(pk=alice.pk).exists()

@@ -115,6 +115,29 @@ def test_unknown_field_names_the_valid_ones(alice_client: ApiClient) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("body", "cure"),
+    [
+        pytest.param(b'{"title": 1}', "Must be a string, in quotes.", id="no string"),
+        pytest.param(b'{"title": null}', "Must be a string, not null.", id="null"),
+        pytest.param(b'{"title": " "}', "Must have a visible character.", id="blank"),
+        pytest.param(b'{"is_completed": 1}', "Must be true or false, without quotes.", id="1"),
+        pytest.param(b'{"is_completed": null}', "true or false, not null", id="no boolean"),
+        pytest.param(b'{"a": 1, "a": 2}', "more than once, give it once: a", id="repeated key"),
+        pytest.param(b'{"title": "\xff"}', "Encode its text in UTF-8.", id="not UTF-8"),
+        pytest.param(b"[" * 40 + b"]" * 40, "must be a JSON object, such as {}", id="array"),
+        pytest.param(b'{"a":' * 40 + b"1" + b"}" * 40, "At most 32 levels", id="too deep"),
+        pytest.param(b'{"title": "\\ud800"}', "Send both halves", id="half a pair"),
+    ],
+)
+def test_refusal_says_what_is_valid(body: bytes, cure: str, alice_client: ApiClient) -> None:
+    """[B4]"""
+    response = alice_client.post(LIST, body)
+
+    assert response.status_code == 400
+    assert cure in response.content.decode()
+
+
 def test_every_fault_is_named_at_once(alice_client: ApiClient) -> None:
     """[B2]"""
     details = assert_error(

@@ -55,6 +55,7 @@ ROUTES: dict[str, Route] = {
     r"api/auth/^token/refresh/?\Z": Route("/api/auth/token/refresh", "public", ("POST",)),
     r"api/auth/^logout/?\Z": Route("/api/auth/logout", "public", ("POST",)),
     r"api/auth/^me/?\Z": Route("/api/auth/me", "token", ("GET", "HEAD", "PATCH", "DELETE"), {}),
+    r"api/auth/^me/delete/?\Z": Route("/api/auth/me/delete", "token", ("POST",), {}),
     r"api/auth/^password/?\Z": Route("/api/auth/password", "token", ("POST",), {}),
     r"api/auth/^password/reset/?\Z": Route("/api/auth/password/reset", "public", ("POST",)),
     r"api/auth/^password/reset/confirm/?\Z": Route(

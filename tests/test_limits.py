@@ -50,6 +50,8 @@ def rates(settings: Any) -> Any:
         ("writes", "PATCH", "/api/auth/me", {"name": "Alice"}, 200),
         ("sign-in", "DELETE", "/api/auth/me", {"password": "x"}, 400),
         ("sign-in-account", "DELETE", "/api/auth/me", {"password": "x"}, 400),
+        ("sign-in", "POST", "/api/auth/me/delete", {"password": "x"}, 400),
+        ("sign-in-account", "POST", "/api/auth/me/delete", {"password": "x"}, 400),
         (
             "sign-in",
             "POST",
@@ -136,7 +138,12 @@ def test_limit_comes_after_403_and_before_405(
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/api/auth/password"), ("DELETE", "/api/auth/me")]
+    ("method", "path"),
+    [
+        ("POST", "/api/auth/password"),
+        ("DELETE", "/api/auth/me"),
+        ("POST", "/api/auth/me/delete"),
+    ],
 )
 def test_limit_of_ones_own_password_comes_before_400(
     method: str, path: str, alice_client: ApiClient, rates: Any

@@ -22,6 +22,7 @@ from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from todo_project import health
+from todo_project.environment import Environment
 from todo_project.logs import RequestFilter
 
 
@@ -152,6 +153,37 @@ def test_readyz(client: ApiClient, settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = True
 
     assert data_of(client.get("/readyz", host="10.0.0.7")) == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("default_transaction_read_only", "on", "Transactions are read-only. ALTER ROLE ... SET"),
+        ("default_transaction_isolation", "serializable", "Transactions are serializable"),
+        ("DateStyle", "German, DMY", "DateStyle is German, DMY"),
+        ("search_path", "pg_catalog", "The role doesn't see accounts_session, accounts_user"),
+        ("role", "pg_read_all_data", "The role may not DELETE on accounts_session, INSERT on"),
+    ],
+)
+def test_readyz_asks_what_requests_count_on(
+    setting: str,
+    value: str,
+    reason: str,
+    client: ApiClient,
+    caplog: pytest.LogCaptureFixture,
+    django_assert_num_queries: Any,
+) -> None:
+    """[C1] By one query; and it says what to do."""
+    assert client.get("/readyz").status_code == 200
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config(%s, %s, true)", [setting, value])
+
+    with django_assert_num_queries(1):
+        response = client.get("/readyz")
+
+    assert_error(response, 503, "SERVICE_UNAVAILABLE")
+    assert reason in json.loads(response.content)["error"]["message"]
+    assert "the database can't be used as it is" in caplog.messages
 
 
 def test_readyz_misses_migrations(
@@ -295,7 +327,20 @@ def test_cors_is_an_allow_list(
         assert answer.get("Access-Control-Allow-Origin") == (origin if allowed else None)
     if allowed:
         assert "PATCH" in preflight["Access-Control-Allow-Methods"]
-        assert "authorization" in preflight["Access-Control-Allow-Headers"]
+        assert preflight["Access-Control-Allow-Headers"].split(", ") == [
+            "accept",
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "if-match",
+            "if-none-match",
+            "x-request-id",
+            "x-time-zone",
+            "baggage",
+            "sentry-trace",
+            "traceparent",
+            "tracestate",
+        ]
         assert response["Access-Control-Expose-Headers"].split(", ") == [
             "X-Request-ID",
             "Location",
@@ -304,6 +349,8 @@ def test_cors_is_an_allow_list(
             "RateLimit-Limit",
             "RateLimit-Remaining",
             "RateLimit-Reset",
+            "ETag",
+            "Idempotent-Replayed",
         ]
     assert "Access-Control-Allow-Credentials" not in response
 
@@ -333,6 +380,58 @@ def test_clients_in_development_may_call(
 
     for answer in (preflight, response):
         assert answer.get("Access-Control-Allow-Origin") == (origin if allowed else None)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://app.example.com",
+        "http://[::1]:3000",
+        "https://xn--mnchen-3ya.example:8443",
+        "capacitor://localhost",
+        "ionic://localhost",
+        "app://obsidian.md",
+        "tauri://localhost",
+        "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb",
+        "moz-extension://0f1c2d3e-0000-4000-8000-000000000000",
+        "file://",
+    ],
+)
+def test_origin_that_the_settings_take_may_call(
+    origin: str, settings: Any, alice_client: ApiClient
+) -> None:
+    """[C1] App shells among them, whose origins have schemes of their own."""
+    env = Environment({"ORIGINS": f"https://first.example,{origin}"})
+    settings.CORS_ALLOWED_ORIGINS = env.cors_origins("ORIGINS")
+    env.refuse_faults()
+
+    response = alice_client.get("/api/me/tasks", origin=origin)
+
+    assert response["Access-Control-Allow-Origin"] == origin
+
+
+@pytest.mark.parametrize(
+    ("entry", "host"),
+    [
+        ("api.example.com", "api.example.com:8403"),
+        ("API.example.com", "api.EXAMPLE.com"),
+        ("api.example.com", "api.example.com."),
+        (".example.com", "a.b.example.com"),
+        (".example.com", "example.com"),
+        ("[2001:db8::1]", "[2001:db8::1]:8000"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("*", "anything.example"),
+    ],
+)
+def test_host_that_the_settings_take_is_answered(
+    entry: str, host: str, settings: Any, alice_client: ApiClient
+) -> None:
+    """[C1]"""
+    env = Environment({"HOSTS": f"first.example,{entry}"})
+    settings.ALLOWED_HOSTS = env.hosts("HOSTS")
+    env.refuse_faults()
+
+    assert alice_client.get("/api/me/tasks", host=host).status_code == 200
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ OPERATIONS = {
     "auth_me_read": ("GET /api/auth/me", {"200"} | OF_CALLER),
     "auth_me_update": ("PATCH /api/auth/me", {"200"} | OF_CALLER | LIMITED),
     "auth_me_delete": ("DELETE /api/auth/me", {"204"} | OF_CALLER | LIMITED),
+    "auth_me_delete_by_post": ("POST /api/auth/me/delete", {"204"} | OF_CALLER | LIMITED),
     "auth_password_change": ("POST /api/auth/password", {"204"} | OF_CALLER | LIMITED),
     "auth_sessions_list": ("GET /api/auth/sessions", {"200"} | OF_CALLER),
     "auth_sessions_end": (

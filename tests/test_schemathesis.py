@@ -41,6 +41,7 @@ REFUSALS: Mapping[str, set[str]] = {
     "auth_logout": {"TOKEN_INVALID"} | BLANK,
     "auth_me_update": {"immutable", "control_characters"} | BLANK,  # any but the present address
     "auth_me_delete": {"wrong_password"},  # nobody guesses the right one
+    "auth_me_delete_by_post": {"wrong_password"},
     "auth_password_change": {"wrong_password"} | PASSWORD_FAULTS,
     "auth_password_reset": BLANK,
     "auth_password_reset_confirm": {"invalid"} | PASSWORD_FAULTS | BLANK,  # nobody's link

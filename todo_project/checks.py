@@ -11,6 +11,7 @@ What asks the database is left to `migrate` and `manage.py check --database defa
     todo.W007  mail goes to a relay on this machine, because nobody said otherwise
     todo.W008  mails from a sender that mail servers refuse
     todo.W009  a link that sets a password and is opened in the clear
+    todo.W010  a database, or a role, with which requests fail
 
 What must not start at all is refused by settings.py.
 """
@@ -23,7 +24,9 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db import OperationalError, connection
+from django.db.backends.utils import CursorWrapper
 
+from .conditions import unmet_conditions
 from .environment import is_pooled
 
 _VERIFYING_SSL_MODES = ("verify-full", "verify-ca")
@@ -106,9 +109,7 @@ def check_password_reset(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register(Tags.database)
-def check_role_timeouts(
-    databases: Sequence[str] | None = None, **kwargs: Any
-) -> Iterator[CheckMessage]:
+def check_role(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterator[CheckMessage]:
     """Asks for the role that serves requests, whichever database is named."""
     if not databases or settings.EMBEDDED_POSTGRES:
         return
@@ -119,12 +120,7 @@ def check_role_timeouts(
     except OperationalError:  # where migrate runs, DATABASE_URL may be out of reach
         return
     with cursor:
-        cursor.execute(
-            "SELECT name FROM pg_settings WHERE name = ANY(%s)"  # all three are in milliseconds
-            " AND setting::int NOT BETWEEN 1 AND %s ORDER BY name",
-            [list(settings.ROLE_TIMEOUTS), settings.REQUEST_TIME_LIMIT_SECONDS * 1000],
-        )
-        missing = [name for (name,) in cursor.fetchall()]
+        missing = _missing_timeouts(cursor)
     if missing:
         yield Warning(
             f"The role of DATABASE_URL has no {', no '.join(missing)} within the "
@@ -133,3 +129,19 @@ def check_role_timeouts(
             "without them until they are closed.",
             id="todo.W005",
         )
+    for reason in unmet_conditions(is_migrated=False):
+        yield Warning(
+            f"With the role of DATABASE_URL requests fail: {reason}",
+            hint="`manage.py set_role_timeouts` sets what a role can set for itself. A pooler's "
+            "old connections go on as they are until they are closed.",
+            id="todo.W010",
+        )
+
+
+def _missing_timeouts(cursor: CursorWrapper) -> list[str]:
+    cursor.execute(
+        "SELECT name FROM pg_settings WHERE name = ANY(%s)"  # all three are in milliseconds
+        " AND setting::int NOT BETWEEN 1 AND %s ORDER BY name",
+        [list(settings.ROLE_TIMEOUTS), settings.REQUEST_TIME_LIMIT_SECONDS * 1000],
+    )
+    return [name for (name,) in cursor.fetchall()]

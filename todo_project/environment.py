@@ -8,21 +8,44 @@ import os
 import re
 from collections.abc import Mapping
 from email.utils import getaddresses
+from ipaddress import IPv6Address
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.validators import validate_email
+from django.http.request import split_domain_port, validate_host
+
+from .libpq import parameter_faults
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _POSTGRESQL_SCHEMES = ("postgres", "postgresql")
 _ENGINE = "django.db.backends.postgresql"
-
-
-_VALID_EMAIL_URL = (
-    "not a mail server; valid: smtp://user:password@host:587, smtps://..., with DEBUG also console:"
+_VALID_DATABASE_URL = (
+    "valid: postgresql://user:password@host/database, special characters percent-encoded"
 )
+_VALID_EMAIL_URL = (
+    "not a mail server; valid: smtp://user:password@host:587, smtps://user:password@host, special "
+    "characters percent-encoded; with DEBUG also console:"
+)
+# RFC 8314: what speaks TLS from the start, and what is asked for it.
+_TLS_PORT, _STARTTLS_PORT = 465, 587
+
+_VALID_HOSTS = (
+    "valid: host names separated by commas, without https://, port and path: api.example.com, "
+    ".example.com (with every host below it), [::1], or * alone for any"
+)
+_VALID_WEB_ORIGIN = (
+    "valid: https://host or https://host:port as browsers send it: in lower case, without path and "
+    "without the scheme's own port"
+)
+_VALID_CORS_ORIGIN = (
+    f"{_VALID_WEB_ORIGIN}, each host by itself; those of apps, too, such as capacitor://localhost"
+)
+_VALID_CSRF_ORIGIN = f"{_VALID_WEB_ORIGIN}; https://*.host is every host below it"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _PERIODS_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
@@ -46,7 +69,9 @@ class Environment:
 
     def refuse(self, name: str, reason: str) -> None:
         """Notes that variable `name` can't be used; `reason` says what is valid."""
-        self._faults.append(f"{name}: {reason}")
+        fault = f"{name}: {reason}"
+        if fault not in self._faults:  # a variable may be read twice
+            self._faults.append(fault)
 
     def refuse_faults(self) -> None:
         """Raises EnvironmentRefused with every fault noted so far, if there is any."""
@@ -57,7 +82,11 @@ class Environment:
 
     def text(self, name: str, default: str = "") -> str:
         """The value without surrounding white space, or `default` where it is empty or not set."""
-        return self._variables.get(name, "").strip() or default
+        value = self._variables.get(name, "").strip()
+        readable = value.encode(errors="replace").decode()
+        if readable != value:  # lone surrogates stand for bytes that Python could not read
+            self.refuse(name, "has bytes that are not UTF-8; valid: text in UTF-8")
+        return readable or default
 
     def boolean(self, name: str, *, default: bool) -> bool:
         """`true` or `false` (also 1, 0, yes, no), in any case."""
@@ -84,22 +113,47 @@ class Environment:
         values = [value.strip() for value in self.text(name).split(",")]
         return [value for value in values if value] or list(default)
 
-    def origins(self, name: str) -> list[str]:
-        """A list of web origins (RFC 6454), such as `https://app.example.com`."""
+    def hosts(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
+        """A list of hosts, of which Django answers at least those that they name themselves."""
+        hosts = self.names(name, default)
+        for host in hosts:
+            if host != "*" and not _is_host_pattern(host):
+                self.refuse(name, f"{host!r} matches no host; {_VALID_HOSTS}")
+        return hosts
+
+    def cors_origins(self, name: str) -> list[str]:
+        """A list of origins (RFC 6454) of any scheme: `https://app.example.com`, `app://todo`.
+
+        Not `null`, which every page can have that wants to.
+        """
         origins = self.names(name)
         for origin in origins:
-            try:
-                parts = urlsplit(origin)
-            except ValueError:
-                parts = urlsplit("")
-            if (
-                parts.scheme not in ("http", "https")
-                or origin != f"{parts.scheme}://{parts.netloc}"
-            ):
-                self.refuse(
-                    name, f"{origin!r} is not an origin; valid: https://host or https://host:port"
-                )
+            if not _is_origin(origin):
+                self.refuse(name, f"{origin!r} is no browser's origin; {_VALID_CORS_ORIGIN}")
         return origins
+
+    def csrf_origins(self, name: str) -> list[str]:
+        """A list of web origins, `https://*.example.com` for all below a host among them."""
+        origins = self.names(name)
+        for origin in origins:
+            is_web = origin.startswith(("http://", "https://"))
+            if not is_web or not _is_origin(origin.replace("://*.", "://", 1)):
+                self.refuse(name, f"{origin!r} is no browser's origin; {_VALID_CSRF_ORIGIN}")
+        return origins
+
+    def link(self, name: str, default: str, *, placeholder: str) -> str:
+        """The URL of a page, with a placeholder behind its host that a value takes the place of."""
+        url = self.text(name, default)
+        parts = _split(url.replace(placeholder, ""))
+        if url and (
+            placeholder not in url
+            or placeholder in _split(url).netloc
+            or parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or re.search(r"[\s{}]", url.replace(placeholder, ""))
+        ):
+            self.refuse(name, f"valid: https://host/... that contains {placeholder}, and no other")
+        return url
 
     def rate(self, name: str, default: str) -> Rate | None:
         """`N/second`, `N/minute`, `N/hour` or `N/day`; None for `off`."""
@@ -119,26 +173,32 @@ class Environment:
         `smtp://host:25?tls=false` neither, for a relay on the same machine; `console:` prints.
         """
         url = self.text(name, default)
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            self.refuse(name, _VALID_EMAIL_URL)
-            return {}
-        if parts.scheme == "console":
+        parts = _split(url)
+        if parts.scheme == "console" and parts == _split("console:"):
             return {"EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend"}
-        query = parse_qs(parts.query)
+        is_smtps = parts.scheme == "smtps"
+        query = parse_qs(parts.query, keep_blank_values=True)
         tls = query.pop("tls", ["true"])[-1].lower()
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or query:
+        if (
+            parts.scheme not in ("smtp", "smtps")
+            or not parts.hostname
+            or query
+            or parts.path.strip("/")
+            or parts.fragment
+            or tls not in (("true",) if is_smtps else ("true", "false"))
+            or bool(parts.username) is not bool(parts.password)  # Django would use neither
+        ):
             self.refuse(name, _VALID_EMAIL_URL)
             return {}
-        if tls not in ("true", "false"):
-            self.refuse(name, _VALID_EMAIL_URL)
-        is_smtps = parts.scheme == "smtps"
+        port = parts.port or (_TLS_PORT if is_smtps else _STARTTLS_PORT)
+        if is_smtps and port == _STARTTLS_PORT:
+            self.refuse(name, f"port {port} begins without TLS; valid: smtp://...:{port}")
+        elif not is_smtps and tls == "true" and port == _TLS_PORT:
+            self.refuse(name, f"port {port} speaks TLS from the start; valid: smtps://...:{port}")
         return {
             "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
             "EMAIL_HOST": parts.hostname,
-            "EMAIL_PORT": port or (465 if is_smtps else 587),
+            "EMAIL_PORT": port,
             "EMAIL_HOST_USER": unquote(parts.username or ""),
             "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
             "EMAIL_USE_SSL": is_smtps,
@@ -176,23 +236,68 @@ class Environment:
         url = self.text(name)
         if not url:
             return None
-        try:
-            scheme = urlsplit(url).scheme
-            if scheme not in _POSTGRESQL_SCHEMES:
-                self.refuse(
-                    name,
-                    f"only PostgreSQL is supported, not {scheme!r}; "
-                    "valid: postgresql://user:password@host/database",
-                )
-                return None
-            parsed: dict[str, Any] = {"OPTIONS": {}, **dj_database_url.parse(url)}
-        except ValueError:
-            self.refuse(name, "not a URL; valid: postgresql://user:password@host/database")
+        parts = _split(url)
+        if parts == _NOT_A_URL:
+            self.refuse(name, f"not a URL; {_VALID_DATABASE_URL}")
             return None
-        if parsed["ENGINE"] != _ENGINE or not parsed["NAME"]:
-            self.refuse(name, "names no database; valid: postgresql://user:password@host/database")
+        if parts.scheme not in _POSTGRESQL_SCHEMES:
+            self.refuse(
+                name, f"only PostgreSQL is supported, not {parts.scheme!r}; {_VALID_DATABASE_URL}"
+            )
             return None
+        database = parts.path.removeprefix("/")
+        if not database or parts.fragment or re.search("[/@]", database):
+            # Such as a password with an unquoted # or /, which would end up here.
+            self.refuse(name, f"names no database; {_VALID_DATABASE_URL}")
+            return None
+        parsed: dict[str, Any] = {"OPTIONS": {}, **dj_database_url.parse(url, engine=_ENGINE)}
+        for fault in parameter_faults(parsed["OPTIONS"]):
+            self.refuse(name, fault)
         return parsed
+
+
+_NOT_A_URL = urlsplit("")
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; those of an empty one where it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # looked at only when it is asked for
+    except ValueError:
+        return _NOT_A_URL
+    return parts
+
+
+def _is_host_pattern(text: str) -> bool:
+    """Whether Django answers the host that an entry of ALLOWED_HOSTS names."""
+    host = text.removeprefix(".")
+    domain, port = split_domain_port(host)
+    return not port and validate_host(domain, [text]) and _is_host(domain)
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a host as browsers write it."""
+    if not text.startswith("["):
+        return _HOST.fullmatch(text) is not None
+    try:
+        return text == f"[{IPv6Address(text[1:-1])}]"
+    except ValueError:
+        return False
+
+
+def _is_origin(text: str) -> bool:
+    """Whether a browser, or an app's web view, can send it as `Origin`."""
+    parts = _split(text)
+    scheme, netloc = parts.scheme, parts.netloc
+    if text != f"{scheme}://{netloc}" or not scheme:
+        return False
+    if scheme == "file":
+        return not netloc
+    host = netloc.removesuffix(f":{parts.port}")
+    if scheme in _DEFAULT_PORTS:
+        return parts.port != _DEFAULT_PORTS[scheme] and _is_host(host)
+    return _is_host(host.lower())
 
 
 def is_pooled(database: Mapping[str, Any]) -> bool:

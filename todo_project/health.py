@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from .api.envelope import json_response
 from .api.errors import ServiceUnavailable, error_response, log_database_fault
+from .conditions import unmet_conditions
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +41,13 @@ def readyz(request: HttpRequest) -> HttpResponse:
         if not _is_migrated():
             logger.error("migrations are missing")
             return error_response(request, ServiceUnavailable("Migrations are missing."))
+        unmet = unmet_conditions()
     except (DatabaseError, InterfaceError) as error:
         log_database_fault(error)
         return error_response(request, ServiceUnavailable("The database does not answer."))
+    if unmet:
+        logger.error("the database can't be used as it is", extra={"reasons": unmet})
+        return error_response(request, ServiceUnavailable(" ".join(unmet)))
     return json_response(request, _OK)
 
 
@@ -53,14 +58,9 @@ def is_draining() -> bool:
 
 
 def _is_migrated() -> bool:
-    # Migrations are read from the disk once; after they were seen applied a single query is
-    # enough to tell whether the database answers.
+    # Read from the disk, and asked for, until they were seen applied once.
     global _applied
-    connection = connections["default"]
-    if _applied:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-        return True
-    executor = MigrationExecutor(connection)
-    _applied = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if not _applied:
+        executor = MigrationExecutor(connections["default"])
+        _applied = not executor.migration_plan(executor.loader.graph.leaf_nodes())
     return _applied

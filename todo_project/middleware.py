@@ -246,7 +246,8 @@ class HostAndTransportMiddleware(SecurityMiddleware):
         try:
             request.get_host()
         except DisallowedHost:
-            fault = ErrorDetail("This host is not served. Check ALLOWED_HOSTS.", code="invalid")
+            message = "This host is not served. ALLOWED_HOSTS has to name it, without a port."
+            fault = ErrorDetail(message, code="invalid")
             return error_response(request, ValidationError({"Host": [fault]}))
         return super().process_request(request)
 

@@ -4,7 +4,7 @@ What the service must not start with is refused here and not by a system check, 
 server runs no system checks. `docs/operations.md` explains the variables one by one.
 """
 
-import re
+import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
@@ -35,13 +35,11 @@ JWT_SIGNING_KEY = env.secret(
 if SECRET_KEY and SECRET_KEY == JWT_SIGNING_KEY:
     env.refuse("JWT_SIGNING_KEY", "the same as SECRET_KEY; make another with `make secret`")
 
-ALLOWED_HOSTS = env.names(
+ALLOWED_HOSTS = env.hosts(
     "ALLOWED_HOSTS", default=("localhost", "127.0.0.1", "[::1]") if DEBUG else ()
 )
 if not ALLOWED_HOSTS:
     env.refuse("ALLOWED_HOSTS", "required with DEBUG off; valid: host names separated by commas")
-elif any("/" in host for host in ALLOWED_HOSTS):
-    env.refuse("ALLOWED_HOSTS", "valid: host names separated by commas, without https://")
 
 # How many proxies stand before the service; X-Forwarded-* is believed only as far as they go.
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0, minimum=0, maximum=10)
@@ -83,6 +81,16 @@ ROLE_TIMEOUTS = {
     "lock_timeout": "4s",
     "idle_in_transaction_session_timeout": "10s",
 }
+# What else requests count on (conditions.py), as far as a role can set it for itself.
+ROLE_SETTINGS = {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "timezone": "UTC",
+}
+# Every connection begins with these, whatever its role or database has been given: libpq sends
+# them when it connects, and poolers pass them on. Otherwise Django would ask for UTC anew each
+# time, and psycopg can't read times in another style. (For client_encoding Django sees to it.)
+os.environ.update(PGDATESTYLE="ISO, MDY", PGTZ="UTC")
 
 
 def _served(database: dict[str, Any], *, prepared_statements: bool) -> dict[str, Any]:
@@ -269,12 +277,11 @@ DEFAULT_FROM_EMAIL = env.sender("DEFAULT_FROM_EMAIL", default="Todo <todo@localh
 
 # Where the client's own page asks for the new password. The link never comes from the Host header,
 # which whoever asks for the mail could choose.
-PASSWORD_RESET_URL = env.text(
+PASSWORD_RESET_URL = env.link(
     "PASSWORD_RESET_URL",
     default="http://localhost:3000/password-reset?token={token}" if DEBUG else "",
+    placeholder="{token}",
 )
-if PASSWORD_RESET_URL and not re.match(r"https?://[^/]+/?.*\{token\}", PASSWORD_RESET_URL):
-    env.refuse("PASSWORD_RESET_URL", "valid: https://host/... that contains {token}")
 
 # --- Limits -----------------------------------------------------------------------------------
 
@@ -364,13 +371,27 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = SECURE_SSL
 SESSION_COOKIE_AGE = 12 * 3600  # an operator's working day
 CSRF_COOKIE_SECURE = SECURE_SSL
-CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = env.csrf_origins("CSRF_TRUSTED_ORIGINS")
 
-CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.cors_origins("CORS_ALLOWED_ORIGINS")
 # A client that is being developed is served from whatever port its tools choose.
 CORS_ALLOWED_ORIGIN_REGEXES = [r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?$"] if DEBUG else []
 CORS_URLS_REGEX = r"^/(api|users)/"
-CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "x-request-id"]
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-match",
+    "if-none-match",
+    "x-request-id",
+    "x-time-zone",
+    # What tracing adds to a page's requests (W3C Trace Context and Baggage, Sentry).
+    "baggage",
+    "sentry-trace",
+    "traceparent",
+    "tracestate",
+]
 CORS_EXPOSE_HEADERS = [
     "X-Request-ID",
     "Location",
@@ -379,6 +400,8 @@ CORS_EXPOSE_HEADERS = [
     "RateLimit-Limit",
     "RateLimit-Remaining",
     "RateLimit-Reset",
+    "ETag",
+    "Idempotent-Replayed",
 ]
 
 SILENCED_SYSTEM_CHECKS = [

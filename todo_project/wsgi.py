@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -12,7 +11,6 @@ from django.core.handlers.base import reset_urlconf
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import (
-    DatabaseError,
     close_old_connections,
     connection,
     connections,
@@ -55,8 +53,8 @@ class _Database:
         self.connection = connections[connection.alias]
 
     def __del__(self) -> None:
-        with suppress(DatabaseError):  # where Python ends, in another thread than its own
-            self.connection.close()
+        self.connection.inc_thread_sharing()  # at the end of the process another thread does this
+        self.connection.close()
 
 
 def _whole_body(response: HttpResponseBase) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .postgres import PrivatePostgres, private_postgres
+from .postgres import ROLE, PrivatePostgres, private_postgres
 from .service import Account, Service
 
 # Shorter than the service's own, so that tests need not wait for those.
@@ -51,3 +51,15 @@ def service(_service: Service, postgres: PrivatePostgres) -> Iterator[Service]:
 @pytest.fixture(scope="package")
 def alice(_service: Service) -> Account:
     return _service.register()
+
+
+@pytest.fixture
+def bare_role(postgres: PrivatePostgres) -> Iterator[None]:
+    """The role has no settings of its own as long as the test runs."""
+    saved = postgres.execute("SELECT unnest(rolconfig) FROM pg_roles WHERE rolname = %s", ROLE)
+    postgres.execute(f"ALTER ROLE {ROLE} RESET ALL")
+    try:
+        yield
+    finally:
+        postgres.execute(f"ALTER ROLE {ROLE} RESET ALL")
+        postgres.set_role(**dict(setting.split("=", 1) for (setting,) in saved))

@@ -39,18 +39,6 @@ def operator(postgres: PrivatePostgres) -> Iterator[Service]:
         postgres.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
-@pytest.fixture
-def bare_role(postgres: PrivatePostgres) -> Iterator[None]:
-    """The role has no settings of its own as long as the test runs."""
-    saved = postgres.execute("SELECT unnest(rolconfig) FROM pg_roles WHERE rolname = %s", ROLE)
-    postgres.execute(f"ALTER ROLE {ROLE} RESET ALL")
-    try:
-        yield
-    finally:
-        postgres.execute(f"ALTER ROLE {ROLE} RESET ALL")
-        postgres.set_role(**dict(setting.split("=", 1) for (setting,) in saved))
-
-
 def test_command_sets_them_and_the_check_asks_for_them(
     operator: Service, bare_role: None, postgres: PrivatePostgres
 ) -> None:
@@ -65,7 +53,7 @@ def test_command_sets_them_and_the_check_asks_for_them(
     rows = postgres.execute("SELECT unnest(rolconfig) FROM pg_roles WHERE rolname = %s", ROLE)
     assert {row[0].lower() for row in rows} == {
         *(f"{name}={value}" for name, value in settings.ROLE_TIMEOUTS.items()),
-        "timezone=utc",
+        *(f"{name}={value}".lower() for name, value in settings.ROLE_SETTINGS.items()),
     }
     assert f"role {ROLE}" in printed
     assert "statement_timeout = 8s" in printed

@@ -202,7 +202,7 @@ def as_api_exception(exception: Exception) -> exceptions.APIException | None:
         case RequestDataTooBig():
             return PayloadTooLarge()
         case UnreadablePostError():
-            return exceptions.ParseError("The body ended before it was complete.")
+            return exceptions.ParseError("The body ended before it was complete. Send it whole.")
         case SuspiciousOperation():
             return exceptions.ValidationError("The request is malformed.")
         case DatabaseError() if is_database_fault(exception):

@@ -41,7 +41,7 @@ class StrictJSONParser(BaseParser):
             # Editors write the mark, and RFC 8259, section 8.1, lets a reader skip it.
             text = stream.read().removeprefix(BOM_UTF8).decode("utf-8")
         except UnicodeDecodeError:
-            raise ParseError("The body is not UTF-8.") from None
+            raise ParseError("The body is not UTF-8. Encode its text in UTF-8.") from None
         try:
             value = _decoder.decode(text)
         except RecursionError:
@@ -75,7 +75,7 @@ class MergePatchParser(StrictJSONParser):
 
 PATCH_PARSERS: tuple[type[StrictJSONParser], ...] = (StrictJSONParser, MergePatchParser)
 
-_TOO_DEEP = f"The body is nested deeper than {settings.MAX_JSON_DEPTH} levels."
+_TOO_DEEP = f"The body is nested too deep. At most {settings.MAX_JSON_DEPTH} levels are read."
 
 
 def _refuse_other_charsets(media_type: str) -> None:
@@ -94,7 +94,7 @@ def _object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         raise ValidationError(
             {
                 _printable(key): [
-                    f"This key stands in the object more than once: {_printable(key)}"
+                    f"This key stands there more than once, give it once: {_printable(key)}"
                 ]
                 for key in repeated
             },
@@ -137,7 +137,8 @@ def _refuse_lone_surrogates(value: dict[str, Any]) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ParseError(
-            "The body is not Unicode text: it has one half of a surrogate pair alone."
+            "The body is not Unicode text: it has one half of a surrogate pair alone. Send both "
+            "halves, or the character itself in UTF-8."
         ) from None
 
 

@@ -5,7 +5,7 @@ REST framework's own fields take `"true"` for true and 5 for "5"; these do not.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError as DjangoValidationError
 from rest_framework import serializers
@@ -17,6 +17,12 @@ from todo_project.text import validate_line
 
 class StringField(serializers.CharField):
     """A JSON string, and nothing that could be turned into one."""
+
+    default_error_messages: ClassVar = {
+        "invalid": "Must be a string, in quotes.",
+        "null": "Must be a string, not null.",
+        "blank": "Must have a visible character.",
+    }
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -35,6 +41,11 @@ class LineField(StringField):
 
 class BooleanField(serializers.BooleanField):
     """JSON's true or false."""
+
+    default_error_messages: ClassVar = {
+        "invalid": "Must be true or false, without quotes.",
+        "null": "Must be true or false, not null.",
+    }
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):

@@ -22,6 +22,8 @@ from .negotiation import JSONNegotiation
 from .parsers import content_length
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
 
+MAX_PARAMETERS = 100  # of a query string
+
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -136,11 +138,11 @@ class StrictInputMixin(APIView):
     def _read_data(self, request: Request) -> dict[str, Any]:
         environ = request.META
         if "HTTP_TRANSFER_ENCODING" in environ:
-            # GateMiddleware reads chunks where the server hands them over.
+            # The project's own servers read chunks, and leave none of this behind.
             raise ValidationError("Send the body with a Content-Length: chunks are not read here.")
         length = content_length(environ)
         if length is None:
-            raise ValidationError("Content-Length is not a number.")
+            raise ValidationError("Content-Length must be the body's length in bytes.")
         if length > settings.MAX_BODY_BYTES:
             raise PayloadTooLarge()
         if not length:
@@ -193,10 +195,12 @@ def parse_query_string(raw: str) -> dict[str, str]:
     """
     try:
         text = raw.encode("latin-1").decode("utf-8")  # PEP 3333 hands bytes over as Latin-1
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
+        pairs = parse_qsl(
+            text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
+        )
     except ValueError:
         raise ValidationError(
-            "The query string is not UTF-8, or has too many parameters."
+            f"The query string must be percent-encoded UTF-8, with at most {MAX_PARAMETERS} values."
         ) from None
     parameters: dict[str, str] = {}
     faults: dict[str, list[ErrorDetail]] = {}

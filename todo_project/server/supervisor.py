@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 
+from .application import Application
 from .worker import (
     CONNECTIONS_MAX,
     DESCRIPTORS_BESIDE,
@@ -19,7 +20,6 @@ from .worker import (
     RECEIVE_BUFFER_BYTES,
     SEND_BUFFER_BYTES,
     TCP_USER_TIMEOUT_MILLISECONDS,
-    Application,
     Options,
     Worker,
 )

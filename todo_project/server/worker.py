@@ -13,17 +13,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any
 
-from .messages import CONTINUE, Request, RequestReader, answer, empty_answer
+from .application import Application, answer_request, common_environ
+from .messages import CONTINUE, Request, RequestReader, empty_answer
 
 logger = logging.getLogger(__name__)
-
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 RECEIVE_BYTES = 64 * 1024
 # In one turn, so that other connections have theirs.
@@ -145,16 +141,7 @@ class Worker:
         self._is_draining = False
         self._stopped_at: float | None = None
         host, port = listener.getsockname()[:2]
-        self._common = {
-            "SCRIPT_NAME": "",
-            "SERVER_NAME": host,
-            "SERVER_PORT": str(port),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": True,
-            "wsgi.run_once": False,
-        }
+        self._common = common_environ(host, port, is_multiprocess=True)
 
     def run(self) -> None:
         """Returns when every request that had begun has its answer."""
@@ -311,36 +298,13 @@ class Worker:
 
     def _answer(self, connection: Connection, request: Request) -> bytes:
         """What the application says."""
-        status, headers = "", []
-
-        def start_response(line: str, fields: list[tuple[str, str]], *_: Any) -> None:
-            nonlocal status, headers
-            status, headers = line, fields
-
-        reads_on = request.is_whole and request.keeps_alive
-        environ = request.environ(self._common)
-        if environ is None:
-            connection.is_last_answer = True
-            return empty_answer(HTTPStatus.BAD_REQUEST)
-        environ["REMOTE_ADDR"] = connection.address
-        try:
-            body = b"".join(self._application(environ, start_response))
-        except Exception:
-            logger.exception("the application failed")
-            connection.is_last_answer = True
-            return empty_answer(HTTPStatus.INTERNAL_SERVER_ERROR)
-        has_content = request.method != "HEAD" and not status.startswith(("204", "304"))
-        connection.is_last_answer = not reads_on or self._is_draining
-        option = "close" if connection.is_last_answer else ""
-        if not option and request.version == "1.0":
-            option = "keep-alive"
-        return answer(
-            status,
-            headers,
-            body if has_content else b"",
-            has_content=has_content,
-            connection=option,
+        data, connection.is_last_answer = answer_request(
+            self._application, request, self._common, connection.address, self._stops
         )
+        return data
+
+    def _stops(self) -> bool:
+        return self._is_draining
 
     def _send(self, connection: Connection, data: bytes | memoryview) -> bool:
         """Sends what the kernel takes; False where a part is left, in `unsent`."""

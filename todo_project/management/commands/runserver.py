@@ -1,13 +1,16 @@
-"""The development server: Django's, which tells what can be opened where as soon as it can be."""
+"""The development server: Django's, which speaks HTTP as the production server does.
+
+It tells what can be opened where, as soon as it can be.
+"""
 
 import errno
 
 from django.conf import settings
 from django.contrib.staticfiles.management.commands import runserver
 from django.core.management.base import CommandParser
-from django.core.servers.basehttp import WSGIServer
 
 from todo_project import development
+from todo_project.development_server import DevelopmentServer
 
 OPENED = """
   Documentation  {url}/api/docs
@@ -17,7 +20,7 @@ OPENED = """
 Ctrl-C ends the server."""
 
 
-class Server(WSGIServer):
+class Server(DevelopmentServer):
     def server_bind(self) -> None:
         try:
             super().server_bind()

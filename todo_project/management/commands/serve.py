@@ -20,8 +20,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from todo_project.gate import TURNS_VARIABLE
 from todo_project.health import DRAIN_FILE_VARIABLE
+from todo_project.server.application import Application
 from todo_project.server.supervisor import Drain, Supervisor, connections_max, listening
-from todo_project.server.worker import Application, Options
+from todo_project.server.worker import Options
 
 logger = logging.getLogger(__name__)
 
