@@ -130,7 +130,7 @@ def test_pages_join_to_the_sorted_whole(
         max_examples=12,
         deadline=None,
         derandomize=True,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(rows=st.lists(_task_rows(), max_size=14), limit=st.integers(1, 6))
     def check(rows: list[dict[str, Any]], limit: int) -> None:
