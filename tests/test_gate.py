@@ -62,7 +62,6 @@ def test_write_that_waited_too_long_is_not_carried_out(alice: Any, alice_client:
     response = alice_client.post(LIST, {"title": "x"}, x_request_start=str(time.time() - 60))
 
     assert_error(response, 503, "SERVICE_UNAVAILABLE")
-    assert response["Connection"] == "close"  # its body was left unread
     assert not alice.tasks.exists()
 
 
