@@ -33,10 +33,16 @@ def hashing() -> Iterator[None]:
         _places.release()
 
 
+def require_place() -> None:
+    """Raises HashingBusy where no place is free; takes none, and so keeps nobody from having it."""
+    if _places._value <= 0:  # noqa: SLF001  # a semaphore has no other way to tell
+        raise HashingBusy()
+
+
 class OWASPArgon2Hasher(Argon2PasswordHasher):
     """Argon2id with 19 MiB, two passes and one lane, for which there must be a place.
 
-    Routes take theirs before they do anything; whatever forgets to is refused here.
+    Routes take theirs before they lock anything; whatever forgets to is refused here.
 
     Source: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
     """

@@ -4,7 +4,7 @@ Django makes it of what AdminConfig (todo_project/apps.py) names; nothing else i
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from rest_framework.exceptions import Throttled
 
 from todo_project.api.limits import Usage
 
-from .hashers import hashing
+from .hashers import hashing, require_place
 from .models import User
 from .throttles import enforce_address_tries, enforce_password_tries, give_try_back
 
@@ -41,6 +41,7 @@ class SignInForm(AdminAuthenticationForm):
         with _told_to_wait():
             enforce_address_tries(self.request)
             enforce_password_tries(self.request, self.cleaned_data.get("username", ""))
+        take_place(self.request)
         cleaned: dict[str, Any] = super().clean()
         give_try_back(self.request)
         return cleaned
@@ -56,6 +57,7 @@ class OwnPasswordForm(AdminPasswordChangeForm):
     def clean_old_password(self) -> str:
         with _told_to_wait():
             enforce_password_tries(self._request, self.user.email)
+        take_place(self._request)
         old_password: str = super().clean_old_password()
         give_try_back(self._request)
         return old_password
@@ -81,7 +83,7 @@ class Site(admin.AdminSite):
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        with _hashing_where_sent(request):
+        with _place_where_sent(request):
             return _limited(request, super().login(request, extra_context))
 
     def password_change(  # type: ignore[override]  # the stubs know no redirect
@@ -94,13 +96,27 @@ class Site(admin.AdminSite):
             success_url=reverse("admin:password_change_done", current_app=self.name),
             extra_context={**self.each_context(request), **(extra_context or {})},
         )
-        with _hashing_where_sent(request):
+        with _place_where_sent(request):
             return _limited(request, view(request))
 
 
-def _hashing_where_sent(request: HttpRequest) -> AbstractContextManager[None]:
-    """A place to hash for a form that was sent, before it counts as a try."""
-    return hashing() if request.method == "POST" else nullcontext()
+@contextmanager
+def _place_where_sent(request: HttpRequest) -> Iterator[None]:
+    """For a form that was sent: `take_place` keeps a place to hash until its answer is there.
+
+    Raises HashingBusy where none is free, before anything counts as a try.
+    """
+    with ExitStack() as place:
+        if request.method == "POST":
+            require_place()
+            request.hashing_place = place  # type: ignore[attr-defined]
+        yield
+
+
+def take_place(request: HttpRequest) -> None:
+    """Of those that hash, once the form has passed its limits. Raises HashingBusy."""
+    place: ExitStack = request.hashing_place  # type: ignore[attr-defined]
+    place.enter_context(hashing())
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """Limits of the account routes."""
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from todo_project.addresses import client_network, network_of
+from todo_project.api.errors import log_database_fault
 from todo_project.api.limits import (
     AddressThrottle,
     Counter,
@@ -89,11 +91,17 @@ def enforce_password_tries(request: HttpRequest, email: str) -> None:
 
 
 def give_try_back(request: HttpRequest) -> None:
-    """What was counted as a wrong password was none: it was right, or wasn't even looked at."""
+    """What was counted as a wrong password was none: it was right, or wasn't even looked at.
+
+    Where the database fails now it stays counted: the answer is made already.
+    """
     reservation: Reservation | None = getattr(request, "password_try", None)
     if reservation is not None:
-        reservation.give_back()
         keep_try(request)
+        try:
+            reservation.give_back()
+        except (DatabaseError, InterfaceError) as error:
+            log_database_fault(error)
 
 
 def keep_try(request: HttpRequest) -> None:

@@ -1,5 +1,6 @@
 """Registration, tokens, and the caller's own account."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from todo_project.text import header_text
 
 from .authentication import caller, current_session, note_user
 from .credentials import canonical_email
-from .hashers import hashing
+from .hashers import hashing, require_place
 from .mail import send_password_reset
 from .models import Session, SessionQuerySet, User, hash_token
 from .serializers import (
@@ -76,21 +77,29 @@ class PublicView(StrictInputMixin):
 class HashingMixin(StrictInputMixin):
     """A route that hashes a password. Refused at once where too many do, before anything is done.
 
-    The place is kept until the answer is there, so that who was let in is not refused later, nor
-    with locks in hand.
+    The place is taken once limits and input are passed: what is refused for these keeps nobody from
+    signing in. It is kept until the answer is there, so that nobody is refused with locks in hand.
 
     A try of a password that turned out to be none is given back to the account, unless something
     failed here.
     """
 
+    place: ExitStack
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method not in HASHING_METHODS:
             return super().dispatch(request, *args, **kwargs)
-        with hashing():
+        require_place()
+        with ExitStack() as self.place:
             response = super().dispatch(request, *args, **kwargs)
         if response.status_code < 500:
             give_try_back(request)
         return response
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method in HASHING_METHODS:
+            self.place.enter_context(hashing())
 
 
 class RegisterView(HashingMixin, PublicView):

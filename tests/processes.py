@@ -4,6 +4,8 @@ For the tests of commands. Nothing of the developer's environment or .env reache
 """
 
 import os
+import random
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +21,11 @@ from django.conf import settings
 from todo_project import embedded_postgres
 
 PROJECT = Path(__file__).resolve().parent.parent
+# However busy the machine is: whoever waits for so long has found something that hangs.
+PATIENCE_S = 120.0
+# Ports below those that the system gives to outgoing connections: such a one could take the port
+# before its server does, or while that is down, or connect to itself.
+PORTS = range(20_000, 32_000)
 
 
 def database_url(name: str) -> str:
@@ -74,9 +81,21 @@ def start(*arguments: str, env: dict[str, str], **options: Any) -> subprocess.Po
     )
 
 
-def wait_until(condition: Callable[[], Any], *, seconds: float = 20) -> None:
-    """Raises AssertionError where `condition` isn't true in time."""
-    deadline = monotonic() + seconds
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Raises AssertionError where `condition` never becomes true."""
+    deadline = monotonic() + PATIENCE_S
     while not condition():
-        assert monotonic() < deadline, f"not in {seconds} seconds"
+        assert monotonic() < deadline, f"not in {PATIENCE_S} seconds"
         sleep(0.02)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

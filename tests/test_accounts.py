@@ -16,6 +16,7 @@ from accounts.models import Session, User
 from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
+from tests.processes import PATIENCE_S
 
 REGISTER = "/api/auth/register"
 TOKEN = "/api/auth/token"
@@ -124,7 +125,7 @@ def test_simultaneous_registrations_of_one_address_make_one_user() -> None:
     statuses: list[int] = []
 
     def register(email: str) -> None:
-        barrier.wait(timeout=30)
+        barrier.wait(PATIENCE_S)
         response = ApiClient().post(REGISTER, {"email": email, "password": PASSWORD})
         statuses.append(response.status_code)
         connection.close()
@@ -136,7 +137,7 @@ def test_simultaneous_registrations_of_one_address_make_one_user() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(PATIENCE_S)
 
     assert sorted(statuses) == [201, 400, 400, 400]
     assert User.objects.count() == 1
@@ -392,7 +393,7 @@ def test_sign_in_racing_a_password_change_leaves_no_session_of_the_old_one(
         granted: list[str] = []
 
         def sign_in(password: str, barrier: threading.Barrier, granted: list[str]) -> None:
-            barrier.wait(timeout=30)
+            barrier.wait(PATIENCE_S)
             response = ApiClient().post(TOKEN, {"email": alice.email, "password": password})
             if response.status_code == 200:
                 granted.append(data_of(response)["access"])
@@ -401,12 +402,12 @@ def test_sign_in_racing_a_password_change_leaves_no_session_of_the_old_one(
         threads = [threading.Thread(target=sign_in, args=(old, barrier, granted)) for _ in range(4)]
         for thread in threads:
             thread.start()
-        barrier.wait(timeout=30)
+        barrier.wait(PATIENCE_S)
         response = ApiClient(here.access).post(
             CHANGE, {"current_password": old, "new_password": new}
         )
         for thread in threads:
-            thread.join(timeout=30)
+            thread.join(PATIENCE_S)
 
         assert response.status_code == 204
         for access in granted:

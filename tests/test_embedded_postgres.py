@@ -26,7 +26,7 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 
-from tests.faults.postgres import free_port
+from tests.processes import PATIENCE_S, free_port
 
 MODULE = Path(__file__).resolve().parent.parent / "todo_project" / "embedded_postgres.py"
 IS_ROOT = os.geteuid() == 0
@@ -103,8 +103,16 @@ class Project:
         return started(self.begin(code, **options))
 
     def processes(self) -> list[str]:
-        """Command lines of the PostgreSQL server and the watcher."""
-        lines = (" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
+        """Command lines of the PostgreSQL server and the watcher.
+
+        Not of a copy of its parent: what the server forks has the same for a moment.
+        """
+        running = {p.pid: p.info for p in psutil.process_iter(["cmdline", "ppid"])}
+        lines = [
+            " ".join(info["cmdline"] or ())
+            for info in running.values()
+            if info["cmdline"] != running.get(info["ppid"], {}).get("cmdline")
+        ]
         return [line for line in lines if str(self.home) in line]
 
     def servers(self) -> list[str]:
@@ -149,12 +157,12 @@ def started(holder: subprocess.Popen[str]) -> subprocess.Popen[str]:
 
 def leave(holder: subprocess.Popen[str]) -> None:
     """A normal end."""
-    holder.communicate(timeout=60)
+    holder.communicate(timeout=PATIENCE_S)
     assert holder.returncode == 0
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
-    deadline = time.monotonic() + timeout_s
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -288,7 +296,7 @@ def test_server_stays_until_its_last_user_ends(project: Project) -> None:
     with psycopg.connect(project.url) as connection:
         os.killpg(first.pid, signal.SIGINT)  # Ctrl-C in the terminal that started the server
         first.communicate()
-        time.sleep(1)
+        time.sleep(1)  # in which a server that ends would have
         connection.execute("SELECT 1")
     assert len(project.processes()) == 2  # the server and one watcher
 
@@ -300,7 +308,7 @@ def test_server_stays_until_its_last_user_ends(project: Project) -> None:
 def test_forked_process_is_a_user_too(project: Project, code: str) -> None:
     holder = project.hold(code)
     if code == FORK_PARENT_ENDS_FIRST:
-        assert holder.wait(timeout=10) == 0
+        assert holder.wait(timeout=PATIENCE_S) == 0
 
     time.sleep(1)
     assert query(project.url, "SELECT 1") == 1
@@ -348,13 +356,13 @@ def test_killed_server_is_started_again_for_those_who_use_it(project: Project, w
         connection.execute("DROP TABLE IF EXISTS committed")
         connection.execute("CREATE TABLE committed AS SELECT 8 AS n")
         project.crash(whole=whole)
-    assert eventually(lambda: is_back(project.url), 60)
+    assert eventually(lambda: is_back(project.url))
 
     assert query(project.url, "SELECT n FROM committed") == 8
     assert eventually(lambda: len(project.processes()) == 2)  # the server and one watcher
 
     project.crash(whole=whole)
-    assert eventually(lambda: is_back(project.url), 60)  # as often as need be
+    assert eventually(lambda: is_back(project.url))  # as often as need be
     leave(holder)
     assert eventually(project.nothing_runs)  # by the watcher, where it hasn't done with the start
 
@@ -417,11 +425,11 @@ def test_development_server_outlives_its_killed_database(new_project: Project) -
     subprocess.run([*manage, "migrate", "--verbosity", "0"], check=True, timeout=120, **options)
     with subprocess.Popen([*manage, "runserver", "--noreload", address], **options) as server:
         try:
-            assert eventually(lambda: status_of(readiness) == 200, 60)
+            assert eventually(lambda: status_of(readiness) == 200)
 
             new_project.crash(whole=True)
 
-            assert eventually(lambda: status_of(readiness) == 200, 60)
+            assert eventually(lambda: status_of(readiness) == 200)
         finally:
             server.terminate()
     assert eventually(new_project.nothing_runs)
@@ -465,7 +473,7 @@ def test_churn_of_short_processes(project: Project) -> None:
     code = f"{START}; import psycopg; psycopg.connect(e.database_url()).close()"
     holders = [project.begin(f"{code}; print({n})") for n in range(6)]
 
-    outputs = [holder.communicate(timeout=60)[0] for holder in holders]
+    outputs = [holder.communicate(timeout=PATIENCE_S)[0] for holder in holders]
 
     assert outputs == [f"{n}\n" for n in range(6)]
 

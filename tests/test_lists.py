@@ -135,10 +135,10 @@ def test_ties_are_given_once_while_others_write(
 
 @given(data=st.data())
 @settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_pages_join_to_the_sorted_whole(
     data: st.DataObject, alice: User, alice_client: ApiClient

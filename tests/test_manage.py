@@ -1,5 +1,6 @@
 """`manage.py` and `make` as a person types them, in processes of their own: what they are told."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from tests.processes import PROJECT, database_url, start, wait_until
+from tests.processes import PATIENCE_S, PROJECT, database_url, free_port, start, wait_until
 from todo_project import development
 from todo_project.management.commands import runserver
 
@@ -78,13 +79,15 @@ def test_make_names_the_python_that_is_missing(target: str, tmp_path: Path) -> N
 
 @pytest.fixture
 def note() -> Iterator[Path]:
-    """Where the server writes its address. The developer's own is put back."""
-    before = development._NOTE.read_text() if development._NOTE.exists() else None
-    yield development._NOTE
-    if before is None:
-        development._NOTE.unlink(missing_ok=True)
-    else:
-        development._NOTE.write_text(before)
+    """Where the server writes its address, for one test at a time. The developer's is put back."""
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed: other workers run tests, too
+        before = development._NOTE.read_text() if development._NOTE.exists() else None
+        yield development._NOTE
+        if before is None:
+            development._NOTE.unlink(missing_ok=True)
+        else:
+            development._NOTE.write_text(before)
 
 
 @contextmanager
@@ -118,7 +121,7 @@ def test_server_tells_that_its_port_is_taken(
         other.listen()
         port = other.getsockname()[1]
         with running(log, str(port)) as process:
-            assert process.wait(timeout=60) == 1
+            assert process.wait(timeout=PATIENCE_S) == 1
 
     told = log.read_text()
     assert f"Error: Port {port} is taken. Choose another: make run PORT={port + 1}, or" in told
@@ -131,12 +134,10 @@ def test_server_tells_its_addresses_and_a_line_for_each_request(
     django_db_setup: None, tmp_path: Path, note: Path
 ) -> None:
     """PORT says where; static files have no line; Ctrl-C ends it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path / "log"
     with running(log, "--noreload", PORT=str(port)) as process:
-        wait_until(lambda: "Ctrl-C ends the server." in log.read_text(), seconds=60)
+        wait_until(lambda: "Ctrl-C ends the server." in log.read_text())
         assert f"  API            http://127.0.0.1:{port}/api/me/tasks\n" in log.read_text()
         assert note.read_text() == f"http://127.0.0.1:{port}\n"
         before = len(log.read_text())
@@ -145,11 +146,11 @@ def test_server_tells_its_addresses_and_a_line_for_each_request(
             ("/static/nope.css", 404),
             ("/api/me/tasks?limit=2&search=caf%C3%A9", 401),
         ):
-            with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as client:
+            with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as client:
                 client.request("GET", path)
                 assert client.getresponse().status == status
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=PATIENCE_S) == 0
 
     lines = [line for line in log.read_text()[before:].splitlines() if line.startswith("GET ")]
     assert [line.rsplit(" ", 2)[0] for line in lines] == [

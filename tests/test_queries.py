@@ -8,7 +8,6 @@ import io
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +26,7 @@ from tasks.models import Task
 from tasks.serializers import TaskSerializer
 from tests.client import ApiClient, assert_error, data_of, meta_of
 from tests.conftest import begin_session
+from tests.processes import PATIENCE_S, wait_until
 from todo_project.environment import Rate
 from todo_project.models import RateCounter
 
@@ -53,7 +53,7 @@ rows = st.fixed_dictionaries(
 @settings(
     max_examples=200,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_answers_are_what_the_serializer_writes(
     row: dict[str, Any], alice: User, alice_client: ApiClient
@@ -416,6 +416,14 @@ def test_ended_session_comes_before_a_body_that_was_cut_off(
     assert_error(post(), 401, "TOKEN_INVALID")
 
 
+def is_in_the_way(pid: int) -> bool:
+    """Whether somebody waits for a lock that the server process `pid` holds."""
+    with connection.cursor() as cursor:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+        cursor.execute(waiting, [pid])
+        return bool(cursor.fetchone()[0])
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("change", "title", "description"),
@@ -444,10 +452,13 @@ def test_write_that_waits_for_another_answers_both(
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("UPDATE tasks_task SET title = 'theirs' WHERE id = %s", [task.pk])
+            cursor.execute("SELECT pg_backend_pid()")
+            pid = cursor.fetchone()[0]
             waiting.start()
-            time.sleep(0.3)  # it waits for the lock, unless it changes nothing
+            # What changes nothing doesn't wait.
+            wait_until(lambda: is_in_the_way(pid) if change else answers)
             cursor.execute("COMMIT")
-        waiting.join(timeout=30)
+        waiting.join(PATIENCE_S)
     finally:
         other.close()
 

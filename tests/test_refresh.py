@@ -20,6 +20,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import Session, User, hash_token
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
+from tests.processes import PATIENCE_S
 
 ME = "/api/auth/me"
 REFRESH = "/api/auth/token/refresh"
@@ -205,7 +206,7 @@ def test_twenty_simultaneous_refreshes_get_one_pair(turn: int, alice: User) -> N
     def refresh() -> None:
         client = ApiClient()
         connection.ensure_connection()
-        barrier.wait(timeout=30)
+        barrier.wait(PATIENCE_S)
         answers.append(client.post(REFRESH, {"refresh": pair.refresh}))
         connection.close()
 
@@ -213,7 +214,7 @@ def test_twenty_simultaneous_refreshes_get_one_pair(turn: int, alice: User) -> N
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(PATIENCE_S)
 
     pairs = {(data["access"], data["refresh"]) for data in map(data_of, answers)}
     assert len(answers) == 20

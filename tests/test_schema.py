@@ -33,6 +33,7 @@ from tests.openapi import (
     schema_validator,
     validate_response,
 )
+from tests.processes import PATIENCE_S
 from todo_project.api import errors
 from todo_project.api.views import StrictInputMixin
 
@@ -344,7 +345,7 @@ def test_prefilled_request_works(name: str, client: ApiClient, transactional_db:
         assert data_of(response, 201)["is_completed"] is False
     if name == "tasks_complete":
         assert data_of(response)["is_completed"] is True
-    assert mail.queue.wait(10)
+    assert mail.queue.wait(PATIENCE_S)
 
 
 def test_first_steps_are_the_same_everywhere() -> None:

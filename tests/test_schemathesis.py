@@ -21,6 +21,7 @@ from accounts import mail
 from accounts.models import Session, User
 from tasks.models import TITLE_MAX_CHARACTERS, Task
 from tests.conftest import begin_session
+from tests.processes import PATIENCE_S
 from todo_project.wsgi import application
 
 # Requests that the document allows and the service refuses, because no schema can tell them: by
@@ -87,7 +88,7 @@ def alice(transactional_db: None, settings: Any) -> Iterator[User]:
     """Has a password that is none of the document's examples, and may try as often as she likes."""
     settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS)
     yield User.objects.create_user("alice@example.org", "what nobody guesses", name="Alice")
-    assert mail.queue.wait(30)
+    assert mail.queue.wait(PATIENCE_S)
 
 
 def signed_in(user: User) -> dict[str, str]:

@@ -11,6 +11,7 @@ from accounts.models import User
 from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import begin_session
+from tests.processes import PATIENCE_S
 
 
 def test_create_answers_the_row(alice: User, alice_client: ApiClient) -> None:
@@ -245,7 +246,7 @@ def test_simultaneous_updates_of_different_fields_both_survive(alice: User, task
         client = ApiClient(access)
         try:
             for turn in range(20):
-                barrier.wait(timeout=30)
+                barrier.wait(PATIENCE_S)
                 response = client.patch(f"/api/me/tasks/{task.pk}", {field: f"{field} {turn}"})
                 statuses.append(response.status_code)
         finally:
@@ -255,7 +256,7 @@ def test_simultaneous_updates_of_different_fields_both_survive(alice: User, task
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(PATIENCE_S)
 
     task.refresh_from_db()
     assert statuses == [200] * 40

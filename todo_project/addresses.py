@@ -25,6 +25,16 @@ def client_address(request: HttpRequest) -> str | None:
         return None
 
 
+def is_forwarded_from_tls(header: str) -> bool:
+    """Whether a client of the outermost trusted proxy spoke TLS, by X-Forwarded-Proto.
+
+    Proxies set it, or add to what was there already: so of the last entries, as many as there are
+    proxies, none may say otherwise.
+    """
+    entries = [entry.strip().lower() for entry in header.split(",")]
+    return all(entry == "https" for entry in entries[-settings.TRUSTED_PROXIES :])
+
+
 def _without_port(forwarded: str) -> str:
     """An entry of X-Forwarded-For without the port that some load balancers add to it."""
     if forwarded.startswith("["):

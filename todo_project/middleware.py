@@ -36,6 +36,7 @@ from rest_framework.exceptions import (
 from uuid_utils.compat import uuid4
 
 from . import logs
+from .addresses import is_forwarded_from_tls
 from .api.errors import (
     ServiceUnavailable,
     as_api_exception,
@@ -243,6 +244,11 @@ class HostAndTransportMiddleware(SecurityMiddleware):
     def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]
         if request.path_info in _HEALTH_PATHS:
             return None
+        proto = request.META.get("HTTP_X_FORWARDED_PROTO")
+        if proto is not None and proto != "https" and settings.TRUSTED_PROXIES:
+            # Django would believe the first of several entries, which is the client's.
+            scheme = "https" if is_forwarded_from_tls(proto) else "http"
+            request.META["HTTP_X_FORWARDED_PROTO"] = scheme
         try:
             request.get_host()
         except DisallowedHost:

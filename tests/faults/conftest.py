@@ -7,11 +7,12 @@ import pytest
 from .postgres import ROLE, PrivatePostgres, private_postgres
 from .service import Account, Service
 
-# Shorter than the service's own, so that tests need not wait for those.
+# Shorter than the service's own, so that tests need not wait for those; and longer than a busy
+# machine lets a sound transaction wait.
 SHORT_TIMEOUTS = {
-    "statement_timeout": "3s",
-    "lock_timeout": "1s",
-    "idle_in_transaction_session_timeout": "1s",
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "4s",
 }
 
 

@@ -3,22 +3,21 @@
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
 import psycopg
 
+from tests.processes import free_port, wait_until
 from todo_project import embedded_postgres as embedded
 
-from .postgres import ROLE, PrivatePostgres, free_port, server_user
+from .postgres import ROLE, PrivatePostgres, server_user
 
 HOW_TO_INSTALL = "pgbouncer is missing: apt-get install pgbouncer, or brew install pgbouncer."
 SEARCH_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin"
 FIRST_WITH_PREPARED_STATEMENTS = (1, 21)
-START_TIMEOUT_S = 20
 SETTINGS = {
     "listen_addr": "127.0.0.1",
     "unix_socket_dir": "",
@@ -83,13 +82,11 @@ def _write(path: Path, lines: list[str]) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
+    def takes_connections() -> bool:
+        assert process.poll() is None, log.read_text()
+        with suppress(psycopg.OperationalError):
             psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres").close()
-        except psycopg.OperationalError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        else:
-            return
+            return True
+        return False
+
+    wait_until(takes_connections)

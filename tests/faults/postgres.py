@@ -1,14 +1,12 @@
 """A PostgreSQL of the tests' own, to be broken in every way that a real one breaks."""
 
+import math
 import os
 import pwd
-import random
 import shlex
 import shutil
 import signal
-import socket
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,13 +17,11 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 from psycopg import sql
 
+from tests.processes import PATIENCE_S, free_port, wait_until
 from todo_project import embedded_postgres as embedded
 
 DATABASE = "todo"
 ROLE = "app"  # an ordinary one: a superuser has connections in reserve, and may write anything
-START_TIMEOUT_S = 60
-WAIT_TIMEOUT_S = 30
-RELOAD_S = 0.3  # until every process of the server has read its settings again
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "40",
@@ -33,9 +29,6 @@ SETTINGS = {
     # Everything that happens in the database is the service's doing.
     "autovacuum": "off",
 }
-# Ports below those that the system gives to outgoing connections: while the server is down, such a
-# one could take the server's port, or connect to itself.
-PORTS = range(20_000, 32_000)
 
 
 class PrivatePostgres:
@@ -79,7 +72,7 @@ class PrivatePostgres:
             user=user,
             dbname=database,
             autocommit=True,
-            connect_timeout=10,
+            connect_timeout=int(PATIENCE_S),
         )
 
     def execute(
@@ -103,7 +96,7 @@ class PrivatePostgres:
     def start(self) -> None:
         """Returns when the server takes connections."""
         options = shlex.join(f"--{name}={value}" for name, value in self._settings.items())
-        timeout, log = str(START_TIMEOUT_S), str(self.log)
+        timeout, log = f"{PATIENCE_S:.0f}", str(self.log)
         started = self._pg_ctl("start", "-w", "-t", timeout, "-l", log, "-o", options)
         if started.returncode != 0:
             raise embedded._failure(self.folder, started.stdout)
@@ -118,7 +111,7 @@ class PrivatePostgres:
         processes = self.processes()
         for process in processes:
             process.kill()
-        psutil.wait_procs(processes, timeout=30)
+        psutil.wait_procs(processes, timeout=PATIENCE_S)
 
     def terminate_connections(self, *, but: Sequence[int] = ()) -> int:
         """Ends the connections of ROLE, as an operator does; returns how many there were."""
@@ -136,19 +129,21 @@ class PrivatePostgres:
         Returns when it takes connections again.
         """
         found = self.execute("SELECT pid FROM pg_stat_activity WHERE usename = %s LIMIT 1", ROLE)
+        known = len(self.log.read_text())
         os.kill(found[0][0], signal.SIGKILL)
-        time.sleep(0.1)  # it takes connections until it notices
+        # It takes connections until it notices.
+        wait_until(lambda: "reinitializing" in self.log.read_text()[known:])
         self.wait_for("SELECT true")
 
     def wait_for(self, query: str, *values: object) -> None:
         """Waits until the query's first value is true; meanwhile the server may be away."""
-        deadline = time.monotonic() + WAIT_TIMEOUT_S
-        while True:
+
+        def is_true() -> bool:
             with suppress(psycopg.OperationalError):
-                if self.execute(query, *values)[0][0]:
-                    return
-            assert time.monotonic() < deadline, query
-            time.sleep(0.02)
+                return bool(self.execute(query, *values)[0][0])
+            return False
+
+        wait_until(is_true)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -177,8 +172,13 @@ class PrivatePostgres:
             self._reload()
 
     def _reload(self) -> None:
+        """Returns when every process of the server was woken to read its settings, and waits again.
+
+        Backends read them before their next statement.
+        """
+        before = {process: _sleeps(process) for process in self.processes()}
         self.execute("SELECT pg_reload_conf()")
-        time.sleep(RELOAD_S)
+        wait_until(lambda: all(_sleeps(process) > n for process, n in before.items()))
 
     @contextmanager
     def standby(self) -> Iterator[None]:
@@ -230,6 +230,14 @@ class PrivatePostgres:
         return embedded._run(self.folder, self._programs, "pg_ctl", command, "-D", data, *arguments)
 
 
+def _sleeps(process: psutil.Process) -> float:
+    """How often it has begun to wait for something; one that has ended waits for ever."""
+    try:
+        return float(process.num_ctx_switches().voluntary)
+    except psutil.NoSuchProcess:
+        return math.inf
+
+
 @contextmanager
 def private_postgres(**settings: str) -> Iterator[PrivatePostgres]:
     """A server that runs as long as the block, with an empty database that belongs to ROLE."""
@@ -270,15 +278,3 @@ def server_user() -> dict[str, Any]:
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

@@ -19,19 +19,11 @@ from django.conf import settings
 
 from tests import processes
 from tests.client import remember_secrets
+from tests.processes import PATIENCE_S, free_port, wait_until
 
-from .postgres import free_port
-
-START_TIMEOUT_S = 60
-COMMAND_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 40
 PROCESSES = 2
 THREADS = 2
-# What a busy machine may add to any time that is measured here.
-SLACK_S = 2.0
 TIME_LIMIT_S = settings.REQUEST_TIME_LIMIT_SECONDS
-# Longer than any request may take: whoever waits for so long has found a request that hangs.
-CLIENT_TIMEOUT_S = 3 * TIME_LIMIT_S
 # What callers have sent or were given that no service may log.
 SECRETS = {settings.SECRET_KEY, settings.JWT_SIGNING_KEY}
 
@@ -72,7 +64,7 @@ class Caller:
     """
 
     def __init__(self, port: int, access: str = "") -> None:
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=CLIENT_TIMEOUT_S)
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
         self._access = access
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
@@ -141,7 +133,7 @@ class Service:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as process:
-            output = process.communicate(timeout=COMMAND_TIMEOUT_S)[0]
+            output = process.communicate(timeout=PATIENCE_S)[0]
         assert process.returncode == 0, output
         return output
 
@@ -156,11 +148,7 @@ class Service:
             stdout=self._log,
             stderr=self._log,
         )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._is_alive():
-            assert self._process.poll() is None, self.log()
-            assert time.monotonic() < deadline, self.log()
-            time.sleep(0.05)
+        wait_until(self._is_alive)
 
     def stop(self) -> None:
         """Ends the service as an operator does. Its log must have told no secret."""
@@ -168,7 +156,7 @@ class Service:
         assert self._log is not None
         self._process.terminate()
         try:
-            self._process.wait(STOP_TIMEOUT_S)
+            self._process.wait(PATIENCE_S)
         finally:
             self.kill()
             log = self.log()
@@ -184,7 +172,7 @@ class Service:
             self._process.wait()
             for worker in workers:
                 worker.kill()
-            psutil.wait_procs(workers, timeout=STOP_TIMEOUT_S)
+            psutil.wait_procs(workers, timeout=PATIENCE_S)
 
     def workers(self) -> list[psutil.Process]:
         """The processes that serve, without the one that watches them and Python's helpers."""
@@ -245,6 +233,8 @@ class Service:
             return list(pool.map(send, requests))
 
     def _is_alive(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log()
         try:
             with self.caller() as caller:
                 return caller.call("GET", "/livez").status == 200

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import pytest
 
+from tests.processes import wait_until
+
 from .postgres import PrivatePostgres
 from .service import Account, Answer, Service, running
 
@@ -91,20 +93,33 @@ def test_acknowledged_writes_survive(
     bob = service.register()
     writers = [Writer(service, bob) for _ in range(WRITERS)]
 
+    def count() -> Counter[str]:
+        return sum((writer.outcomes for writer in writers), Counter[str]())
+
+    def wait_for(*outcomes: str, number: int = 1) -> None:
+        before = count()
+        wait_until(lambda: all(count()[name] >= before[name] + number for name in outcomes))
+
+    def wait_for_work() -> None:
+        wait_for("POST", "PATCH", "DELETE", number=4)
+
     with running(*(writer.run for writer in writers)):
         for _ in range(ROUNDS):
-            time.sleep(1)
+            wait_for_work()
             postgres.stop("immediate")
+            wait_for("503")
             postgres.start()
-            time.sleep(0.5)
+            wait_for_work()
             random.choice(service.workers()).kill()
-            time.sleep(0.5)
+            wait_for_work()
             postgres.kill()
+            wait_for("503")
             postgres.start()
-            time.sleep(0.5)
+            wait_for_work()
             service.kill()
+            wait_for("lost")
             service.start()
-        time.sleep(1)
+        wait_for_work()
 
     rows = dict(
         postgres.execute(
@@ -113,7 +128,7 @@ def test_acknowledged_writes_survive(
             bob.email,
         )
     )
-    outcomes = sum((writer.outcomes for writer in writers), Counter[str]())
+    outcomes = count()
     states = {task: state for writer in writers for task, state in writer.states.items()}
     assert [task for task, state in states.items() if rows.get(task) not in state] == []
     unknown = [title for task, title in rows.items() if task not in states]

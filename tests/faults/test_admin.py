@@ -5,6 +5,8 @@ import re
 import pytest
 import requests
 
+from tests.processes import PATIENCE_S
+
 from .postgres import PrivatePostgres
 from .service import SECRETS, Service
 
@@ -29,12 +31,12 @@ def _olga(_service: Service) -> None:
 def sign_in(service: Service) -> requests.Response:
     url = f"http://127.0.0.1:{service.port}/admin/login/?next=/admin/"
     with requests.Session() as browser:
-        form = browser.get(url, timeout=10).text
+        form = browser.get(url, timeout=PATIENCE_S).text
         found = re.search(r'csrfmiddlewaretoken" value="(\w+)"', form)
         assert found is not None
         SECRETS.add(PASSWORD)
         data = {"csrfmiddlewaretoken": found[1], "username": EMAIL, "password": PASSWORD}
-        return browser.post(url, data, timeout=10)
+        return browser.post(url, data, timeout=PATIENCE_S)
 
 
 @pytest.mark.usefixtures("_olga")

@@ -20,14 +20,18 @@ from .claims import (
     assert_back,
     assert_fast,
     assert_no_row_twice,
+    assert_refused,
     assert_unavailable,
     probed,
     requests_of_all_kinds,
 )
 from .postgres import ROLE, PrivatePostgres
-from .service import PROCESSES, SLACK_S, THREADS, Account, Service
+from .service import PROCESSES, THREADS, TIME_LIMIT_S, Account, Service
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
+
+# A quarter of what a request waits for a turn, and so of anything that would end it.
+FROZEN_S = settings.TURN_TIME_LIMIT_SECONDS / 4
 
 
 def test_stopped_database(service: Service, postgres: PrivatePostgres, alice: Account) -> None:
@@ -36,9 +40,7 @@ def test_stopped_database(service: Service, postgres: PrivatePostgres, alice: Ac
     postgres.stop()
 
     for _ in range(2):  # on connections that broke, and without any
-        for answer in service.at_once(requests, alice):
-            assert_unavailable(answer)
-            assert answer.seconds < SLACK_S
+        assert_refused(service, requests, alice)
     assert_alive(service)
 
     postgres.start()
@@ -75,7 +77,9 @@ def test_outage_does_not_flood_the_log(
     log = service.log()[known_lines:]
     assert "secret plans" not in log
     print(f"{len(log) / len(answers):.0f} bytes of log for each 503")  # noqa: T201
-    assert len(log) / len(answers) < 1500
+    # Tracebacks come by the second, and there are more of them where requests take longer.
+    lines = [line for line in log.splitlines() if '"traceback"' not in line]
+    assert sum(map(len, lines)) / len(answers) < 1500
 
 
 def test_fault_is_logged_without_the_row(
@@ -102,19 +106,21 @@ def test_restart_under_load(
     alice: Account,
 ) -> None:
     with Clients(service, alice, readers=4, writers=4) as clients:
-        time.sleep(0.5)
+        clients.wait()
         if mode == "kill":
             postgres.kill()
         else:
             postgres.stop(mode)
-        time.sleep(0.5)
+        clients.wait_for_failure()
         postgres.start()
         assert_back(service, alice)
-        time.sleep(0.5)
+        clients.wait()  # what was under way has ended
+        known = len(clients.answers)
+        clients.wait()
 
     failed = [answer for answer in clients.answers if not answer.is_success]
     assert failed
-    assert all(answer.is_success for answer in clients.answers[-8:])
+    assert [str(answer) for answer in clients.answers[known:] if not answer.is_success] == []
     for answer in failed:
         assert_unavailable(answer)
     assert_no_row_twice(postgres, clients.writes)
@@ -154,11 +160,11 @@ def test_terminated_connections(
     """Reads don't notice, because they are tried once more; writes never are."""
     with Clients(service, alice, readers=4, writers=4) as clients:
         terminated = 0
-        for _ in range(10):
-            time.sleep(0.3)
+        while terminated < 20:
+            clients.wait()  # no request meets two ends
             terminated += postgres.terminate_connections()
+        clients.wait()
 
-    assert terminated >= 20
     assert [str(answer) for answer in clients.reads if answer.status != 200] == []
     for answer in clients.writes:
         if not answer.is_success:
@@ -168,7 +174,7 @@ def test_terminated_connections(
 
 def test_crashed_backend(service: Service, postgres: PrivatePostgres, alice: Account) -> None:
     with Clients(service, alice, readers=2, writers=2) as clients:
-        time.sleep(0.3)
+        clients.wait()
         postgres.crash_connection()
         assert_back(service, alice)
 
@@ -182,9 +188,7 @@ def test_too_many_connections(service: Service, postgres: PrivatePostgres, alice
     requests = requests_of_all_kinds(service, alice)
 
     with postgres.exhausted():
-        for answer in service.at_once(requests, alice):
-            assert_unavailable(answer)
-            assert answer.seconds < SLACK_S
+        assert_refused(service, requests, alice)
         assert_alive(service)
 
     assert_back(service, alice)
@@ -250,12 +254,13 @@ def test_database_thaws_during_a_request(
 ) -> None:
     assert_back(service, alice)
     with Clients(service, alice, readers=4, writers=4) as clients:
+        clients.wait()
         with postgres.frozen():
-            time.sleep(1.5)  # less than the role's statement_timeout
-        time.sleep(1)
+            time.sleep(FROZEN_S)
+        clients.wait()
 
     assert {answer.status for answer in clients.answers} == {200, 201}
-    assert max(answer.seconds for answer in clients.answers) > 1.4
+    assert max(answer.seconds for answer in clients.answers) > FROZEN_S / 2
     assert_no_row_twice(postgres, clients.writes)
 
 
@@ -278,7 +283,7 @@ def test_connection_with_an_error_is_closed_without_a_question(
         wrapper.ensure_connection()
         wrapper.errors_occurred = True
         with postgres.frozen():
-            assert pool.submit(end_request).result(timeout=SLACK_S)
+            assert pool.submit(end_request).result(timeout=TIME_LIMIT_S)
 
 
 def test_statement_timeout(service: Service, postgres: PrivatePostgres, alice: Account) -> None:
@@ -289,7 +294,7 @@ def test_statement_timeout(service: Service, postgres: PrivatePostgres, alice: A
 
     assert_unavailable(answer)
     assert "canceling statement due to statement timeout" in "".join(service.causes()[known:])
-    assert 2.5 < answer.seconds < 3 + SLACK_S
+    assert 4.5 < answer.seconds < TIME_LIMIT_S
     assert not postgres.execute("SELECT FROM tasks_task WHERE title = 'slow'")
 
 
@@ -305,7 +310,7 @@ def test_lock_timeout(service: Service, postgres: PrivatePostgres, alice: Accoun
 
     assert_unavailable(answer)
     assert "canceling statement due to lock timeout" in "".join(service.causes()[known:])
-    assert 0.9 < answer.seconds < 1 + SLACK_S
+    assert 1.9 < answer.seconds < TIME_LIMIT_S
     assert read.data["title"] == "locked"
     assert after.data["title"] == "changed"
 

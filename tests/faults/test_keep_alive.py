@@ -5,6 +5,8 @@ from http.client import HTTPConnection
 
 import pytest
 
+from tests.processes import PATIENCE_S
+
 from .postgres import PrivatePostgres
 from .service import Account, Service
 
@@ -41,7 +43,7 @@ def post(connection: HTTPConnection, path: str, access: str) -> int:
 def test_refusal_before_the_body_keeps_the_connection(
     path: str, access: str | None, status: int, service: Service, alice: Account
 ) -> None:
-    connection = HTTPConnection("127.0.0.1", service.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_S)
     try:
         answers = [post(connection, path, access or alice.access) for _ in range(3)]
     finally:
@@ -53,7 +55,7 @@ def test_refusal_before_the_body_keeps_the_connection(
 def test_outage_keeps_the_connection(
     service: Service, postgres: PrivatePostgres, alice: Account
 ) -> None:
-    connection = HTTPConnection("127.0.0.1", service.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_S)
     try:
         postgres.stop()
         answers = [post(connection, TASKS, alice.access) for _ in range(3)]

@@ -16,10 +16,12 @@ from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from tests.conftest import begin_session
-from tests.processes import database_url, production, start, wait_until
+from tests.processes import database_url, free_port, production, start, wait_until
 
 PROCESSES = 2
 THREADS = 2
+# Less than the server's keep-alive: no answer may have to wait until slow clients are given up.
+CLIENT_TIMEOUT_S = 60
 LIMITS_OFF = {
     f"RATE_LIMIT_{name.upper().replace('-', '_')}": "off" for name in settings.RATE_LIMITS
 }
@@ -37,9 +39,7 @@ class Server:
         processes: int = PROCESSES,
         **variables: str,
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.log = folder / "log"
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
@@ -62,7 +62,7 @@ class Server:
         wait_until(self.is_ready)
 
     def connect(self) -> HTTPConnection:
-        client = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        client = HTTPConnection("127.0.0.1", self.port, timeout=CLIENT_TIMEOUT_S)
         self.clients.append(client)
         return client
 
@@ -80,9 +80,18 @@ class Server:
 
     def send(self, head: str, body: bytes = b"") -> socket.socket:
         """Opens a connection and sends bytes as they are, for what no client library does."""
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=CLIENT_TIMEOUT_S)
         self.clients.append(client)
         client.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
+        return client
+
+    def begin_post(self, path: str, access: str, length: int) -> socket.socket:
+        """Returns when the head was read: the server asks for the body, of `length` bytes."""
+        client = self.send(
+            f"POST {path} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {access}\n"
+            f"Content-Type: application/json\nContent-Length: {length}\nExpect: 100-continue"
+        )
+        assert client.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
         return client
 
     def has_logged(self, message: str) -> bool:

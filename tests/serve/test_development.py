@@ -34,7 +34,7 @@ class DevelopmentServer(Server):
                 stderr=subprocess.STDOUT,
             )
         self.clients = []
-        wait_until(self.is_ready, seconds=60)
+        wait_until(self.is_ready)
 
 
 @pytest.fixture(scope="module")

@@ -117,6 +117,13 @@ def test_lines_are_one_list_in_their_order(
             ["X_Forwarded_Proto: http", "X-Forwarded-Proto: https"], 401, id="to its disadvantage"
         ),
         pytest.param(["X-Forwarded-Proto: https"], 401, id="the proxy's"),
+        pytest.param(
+            ["X-Forwarded-Proto: https", "X-Forwarded-Proto: http"], 301, id="added by the proxy"
+        ),
+        pytest.param(["X-Forwarded-Proto: https, http"], 301, id="added to the client's line"),
+        pytest.param(
+            ["X-Forwarded-Proto: http", "X-Forwarded-Proto: https"], 401, id="TLS after all"
+        ),
     ],
 )
 def test_scheme_is_the_proxys_to_tell(lines: list[str], status: int, secure_server: Server) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
 from http.client import HTTPConnection
 from io import BytesIO
@@ -25,7 +26,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
 
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from tests.serve.conftest import PROCESSES, THREADS, Server, read_answer, running
 from tests.smtp import mail_server
 from todo_project.management.commands import serve
@@ -220,30 +221,47 @@ def test_worker_that_dies_is_replaced(server: Server) -> None:
     assert server.status("/livez") == 200
 
 
+def told(server: Server) -> list[tuple[str, datetime]]:
+    """What the server's parent process has logged, and when."""
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    return [
+        (line["message"], datetime.fromisoformat(line["time"]))
+        for line in lines
+        if line["logger"] in (serve.__name__, supervisor.__name__)
+    ]
+
+
+@pytest.mark.parametrize("own_server", [600], indirect=True, ids=["long drain"])
 def test_sigterm_drains_and_then_stops(own_server: Server, access: str) -> None:
+    """It is the second one that ends the drain."""
     workers = own_server.workers()
     body = task(0)
     own_server.process.terminate()
 
-    wait_until(lambda: own_server.status("/readyz") == 503, seconds=1)
+    wait_until(lambda: own_server.status("/readyz") == 503)
     assert own_server.status("/livez") == 200
     assert own_server.status(LIST, Authorization=f"Bearer {access}") == 200
-    under_way = own_server.send(
-        f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {access}\n"
-        f"Content-Type: application/json\nContent-Length: {len(body)}"
-    )
+    under_way = own_server.begin_post(LIST, access, len(body))
+    own_server.process.terminate()
     wait_until(lambda: own_server.has_logged("stopping"))
     under_way.sendall(body)
     assert read_answer(under_way)[0] == 201
 
-    assert own_server.process.wait(timeout=5) == 0
+    assert own_server.process.wait(PATIENCE_S) == 0
     assert not any(worker.is_running() for worker in workers)
     assert list(own_server.temporary.iterdir()) == []
-    lines = [json.loads(line) for line in own_server.log.read_text().splitlines()]
-    own = [
-        line["message"] for line in lines if line["logger"] in (serve.__name__, supervisor.__name__)
+    assert [message for message, _ in told(own_server)] == [
+        *("serving", "draining", "stopping", "stopped")
     ]
-    assert own == ["serving", "draining", "stopping", "stopped"]
+
+
+@pytest.mark.parametrize("own_server", [2], indirect=True, ids=["short drain"])
+def test_drain_lasts_as_long_as_it_was_told(own_server: Server) -> None:
+    own_server.process.terminate()
+
+    assert own_server.process.wait(PATIENCE_S) == 0
+    times = dict(told(own_server))
+    assert times["stopping"] - times["draining"] >= timedelta(seconds=2)
 
 
 def test_mails_that_were_promised_leave_before_the_end(
@@ -268,7 +286,7 @@ def test_mails_that_were_promised_leave_before_the_end(
         server.process.terminate()
         server.close_clients()
 
-        assert server.process.wait(timeout=10) == 0
+        assert server.process.wait(PATIENCE_S) == 0
         assert server.log.read_text().count("mail") == 0
     assert mails.recipients() == ["serve@example.com"] * 10
 
@@ -282,28 +300,26 @@ def test_mails_that_were_promised_leave_before_the_end(
         pytest.param(HURRY, id="thrice, with a request under way"),
     ],
 )
-@pytest.mark.parametrize("own_server", [60], indirect=True, ids=["long drain"])
+@pytest.mark.parametrize("own_server", [600], indirect=True, ids=["long drain"])
 def test_stops_sooner_where_it_is_asked_to(
     signals: list[signal.Signals], own_server: Server, access: str
 ) -> None:
-    under_way = own_server.send(
-        f"POST {LIST} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {access}\n"
-        "Content-Type: application/json\nContent-Length: 1000"
-    )
+    under_way = own_server.begin_post(LIST, access, 1000)
     if signals != HURRY:
         under_way.close()
     for number, message in zip(signals, ["", "draining", "stopping"], strict=False):
         wait_until(partial(own_server.has_logged, message))
         os.killpg(own_server.process.pid, number)
 
-    assert own_server.process.wait(timeout=5) == 0
+    # Before requests under way would be cut off in any case, and long before the end of the drain.
+    assert own_server.process.wait(supervisor.STOP_TIMEOUT_SECONDS - 5) == 0
 
 
 def test_workers_end_when_the_parent_is_killed(own_server: Server) -> None:
     workers = own_server.workers()
     own_server.process.kill()
 
-    wait_until(lambda: not any(worker.is_running() for worker in workers), seconds=5)
+    wait_until(lambda: not any(worker.is_running() for worker in workers))
 
 
 def test_refuses_debug(settings: Settings) -> None:

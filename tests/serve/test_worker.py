@@ -4,20 +4,23 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from http.client import HTTPResponse
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.processes import wait_until
+from tests.processes import PATIENCE_S, wait_until
 from todo_project.server import worker
 from todo_project.server.supervisor import listening
 from todo_project.server.worker import Options, Worker
 
 BODY_MAX = 1000
 CHUNKED = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+KEEP_ALIVE_SECONDS = 600  # nothing ends by it while a test waits for its end
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
 LARGE = b"x" * (1024 * 1024)
@@ -37,7 +40,7 @@ class Running:
         self.clients: list[socket.socket] = []
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, worker.DRAIN_SIGNAL})
         self.worker.run()
 
     def application(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -50,7 +53,7 @@ class Running:
                 raise RuntimeError("a defect")
             case "/waits":
                 self.at_work.set()
-                assert self.may_go_on.wait(20)
+                assert self.may_go_on.wait(PATIENCE_S)
                 body = b"waited"
             case "/unread":
                 body = b"unread"
@@ -63,7 +66,7 @@ class Running:
         client = socket.socket()
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.settimeout(20)
+        client.settimeout(PATIENCE_S)
         client.connect(("127.0.0.1", self.port))
         client.sendall(sent)
         self.clients.append(client)
@@ -74,7 +77,7 @@ class Running:
         for client in self.clients:
             client.close()
         self.worker.stop()
-        self.thread.join(20)
+        self.thread.join(PATIENCE_S)
         assert not self.thread.is_alive()
 
     @property
@@ -90,7 +93,8 @@ class Running:
 def running() -> Iterator[Running]:
     with listening("127.0.0.1", 0) as listener:
         server = Running(
-            listener, Options(threads=2, keep_alive_seconds=20, body_max_bytes=BODY_MAX)
+            listener,
+            Options(threads=2, keep_alive_seconds=KEEP_ALIVE_SECONDS, body_max_bytes=BODY_MAX),
         )
         yield server
         server.stop()
@@ -228,12 +232,11 @@ def test_dripping_gains_no_time(
 def test_whoever_does_not_move_is_ended(
     sent: bytes, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "WRITE_STALL_SECONDS", 1)
-    monkeypatch.setattr(running.worker, "_options", Options(
-        threads=2, keep_alive_seconds=1, body_max_bytes=BODY_MAX
-    ))  # fmt: skip
     running.connect(sent, receive_buffer=4096)
     wait_until(lambda: running.connections == 1)
+    later = max(KEEP_ALIVE_SECONDS, worker.WRITE_STALL_SECONDS) + 1
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later, sleep=time.sleep)
+    monkeypatch.setattr(worker, "time", clock)
     wait_until(lambda: running.connections == 0)
     assert running.held_bytes == 0
 
@@ -250,7 +253,7 @@ def test_stop_answers_what_had_begun(running: Running) -> None:
     idle = running.connect(GET + b"\r\n")
     assert answer_of(idle) == (200, b"nothing")
     at_work = running.connect(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert running.at_work.wait(20)
+    assert running.at_work.wait(PATIENCE_S)
     half_sent = running.connect(POST + b"Content-Length: 2\r\n\r\na")
     wait_until(lambda: running.connections == 3)
 
@@ -261,7 +264,7 @@ def test_stop_answers_what_had_begun(running: Running) -> None:
     assert answer_of(half_sent) == (200, b"ab")
     running.may_go_on.set()
     assert answer_of(at_work) == (200, b"waited")
-    running.thread.join(20)
+    running.thread.join(PATIENCE_S)
     assert not running.thread.is_alive()
 
 
@@ -283,5 +286,5 @@ def test_connections_beyond_the_most_take_the_idlest_ones_place(
 
 def test_worker_without_its_parent_stops(running: Running) -> None:
     running.worker._parent = os.getpid()  # which is not its parent's
-    running.thread.join(20)
+    running.thread.join(PATIENCE_S)
     assert not running.thread.is_alive()

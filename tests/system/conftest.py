@@ -1,5 +1,6 @@
 """The production server as processes of its own, on the test database."""
 
+import json
 import os
 import secrets
 import shutil
@@ -7,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ import pytest
 import requests
 from django.db import connection
 
+from tests.processes import PATIENCE_S, free_port, wait_until
+
 ROOT = Path(__file__).parent.parent.parent
 # What docs/operations.md asks of a proxy.
 BALANCER = """
 global
     maxconn 8000
+    stats socket {socket} mode 600 level operator
 defaults
     mode http
     option forwardfor
@@ -73,12 +77,12 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(lambda: answers(f"{self.url}/readyz"), 30)
+        wait_until(lambda: answers(f"{self.url}/readyz"))
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
     def memory_bytes(self) -> list[int]:
         """Resident memory of each worker."""
@@ -97,25 +101,11 @@ def database_url() -> str:
     return f"postgresql://{credentials}@{host}{port}/{database['NAME']}"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def answers(url: str) -> bool:
     try:
         return requests.get(url, timeout=2).status_code == 200
     except requests.RequestException:
         return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "too slow"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -131,11 +121,33 @@ def serve(transactional_db: None) -> Iterator[Callable[..., Server]]:
         if server.process.poll() is None:
             server.process.send_signal(signal.SIGINT)
             server.process.send_signal(signal.SIGTERM)
-            server.process.wait(60)
+            server.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
-def balance(tmp_path: Path) -> Iterator[Callable[..., int]]:
+def balancer_socket() -> Iterator[Path]:
+    """Where HAProxy answers questions. Not in tmp_path, which is too long for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="todo-") as folder:
+        yield Path(folder) / "haproxy"
+
+
+def has_all_servers(balancer_socket: Path) -> bool:
+    """Whether HAProxy would send requests to each of its servers."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(balancer_socket))
+        client.sendall(b"show stat -1 4 -1 json\n")
+        with client.makefile("rb") as answer:
+            servers = json.load(answer)
+    return all(
+        field["value"]["value"] == "UP"
+        for server in servers
+        for field in server
+        if field["field"]["name"] == "status"
+    )
+
+
+@pytest.fixture
+def balance(balancer_socket: Path, tmp_path: Path) -> Iterator[Callable[..., int]]:
     """Starts HAProxy before some servers; returns its port."""
     program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     assert program is not None, "needs haproxy: apt-get install haproxy"
@@ -145,12 +157,14 @@ def balance(tmp_path: Path) -> Iterator[Callable[..., int]]:
         port = free_port()
         lines = [f"    server server{s.port} 127.0.0.1:{s.port}" for s in servers]
         configuration = tmp_path / "haproxy.cfg"
-        configuration.write_text(BALANCER.format(port=port, servers="\n".join(lines)))
+        configuration.write_text(
+            BALANCER.format(port=port, socket=balancer_socket, servers="\n".join(lines))
+        )
         balancers.append(subprocess.Popen([program, "-db", "-f", configuration]))
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), 30)
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         return port
 
     yield start
     for balancer in balancers:
         balancer.send_signal(signal.SIGTERM)
-        balancer.wait(30)
+        balancer.wait(PATIENCE_S)

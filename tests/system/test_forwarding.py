@@ -7,6 +7,7 @@ import requests
 
 from accounts.models import User
 from tests.conftest import PASSWORD
+from tests.processes import PATIENCE_S
 from tests.system.conftest import Server
 
 pytestmark = pytest.mark.system
@@ -29,10 +30,12 @@ def test_address_is_what_the_proxy_saw(
     api = f"http://127.0.0.1:{port}/api/auth"
     credentials = {"email": alice.email, "password": PASSWORD}
 
-    pair = requests.post(f"{api}/token", json=credentials, headers={name: FORGED}, timeout=10)
+    pair = requests.post(
+        f"{api}/token", json=credentials, headers={name: FORGED}, timeout=PATIENCE_S
+    )
     access = pair.json()["data"]["access"]
     headers = {"Authorization": f"Bearer {access}"}
-    sessions = requests.get(f"{api}/sessions", headers=headers, timeout=10).json()["data"]
+    sessions = requests.get(f"{api}/sessions", headers=headers, timeout=PATIENCE_S).json()["data"]
 
     assert [session["address"] for session in sessions] == ["127.0.0.1"]
 
@@ -50,7 +53,7 @@ def test_guesses_are_counted_whatever_the_client_writes(
             f"http://127.0.0.1:{port}/api/auth/token",
             json={"email": alice.email, "password": "not this one"},
             headers={name: f"203.0.113.{number}"},
-            timeout=10,
+            timeout=PATIENCE_S,
         ).status_code
         for number in range(limit + 3)
     ]

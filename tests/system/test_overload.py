@@ -14,7 +14,8 @@ from django.db import connection
 
 from accounts.models import User
 from tests.conftest import begin_session
-from tests.system.conftest import KEYS, Server, answers, wait_until
+from tests.processes import wait_until
+from tests.system.conftest import KEYS, Server, answers
 
 pytestmark = pytest.mark.system
 
@@ -25,8 +26,9 @@ WRITES_PER_MINUTE = 100
 MEMORY_LIMIT_BYTES = 200 * 1024 * 1024
 PROBES = ("/livez", "/readyz")
 PATIENCE_S = 2
-# From the moment when the last client has left.
-RECOVERY_S = 15
+# After the last client has left: what waits in the proxy for longer is refused; what waits for less
+# may still wait for a turn, and then be stored.
+LATE_S = service_settings.QUEUE_TIME_LIMIT_SECONDS + service_settings.TURN_TIME_LIMIT_SECONDS
 
 
 @pytest.fixture
@@ -83,9 +85,9 @@ def test_two_thousand_connections(serve: Callable[..., Server], alice: User, acc
                 statuses[repr(result)] += 1
 
     started = time.monotonic()
-    asyncio.run(asyncio.wait_for(flood(), 180))
+    asyncio.run(asyncio.wait_for(flood(), 600))
     ended = time.monotonic()
-    wait_until(lambda: answers(f"{server.url}/readyz"), 3)
+    wait_until(lambda: answers(f"{server.url}/readyz"))
 
     print(  # noqa: T201  # the figure is what `make test-system` shows
         f"{CONNECTIONS} connections, {ended - started:.1f} s: {dict(statuses)}; an answer took "
@@ -144,14 +146,13 @@ def test_clients_that_give_up(
         except requests.RequestException:
             return False
 
-    asyncio.run(asyncio.wait_for(flood(), 180))
+    asyncio.run(asyncio.wait_for(flood(), 600))
     left_at = datetime.now(UTC)
-    wait_until(is_well, RECOVERY_S)
+    wait_until(is_well)
     recovery = datetime.now(UTC) - left_at
-    time.sleep(service_settings.QUEUE_TIME_LIMIT_SECONDS)
+    time.sleep(LATE_S)
     stored_at = sorted(alice.tasks.values_list("created_at", flat=True))
 
-    late = timedelta(seconds=service_settings.QUEUE_TIME_LIMIT_SECONDS)
     unheard = sum(at > left_at for at in stored_at)
     print(  # noqa: T201  # the figure is what `make test-system` shows
         f"{CONNECTIONS} clients with {PATIENCE_S} s of patience: {dict(statuses)}; well again "
@@ -160,4 +161,4 @@ def test_clients_that_give_up(
     )
     assert statuses["gave up"] > CONNECTIONS / 2
     assert len(stored_at) >= statuses[201] > 0
-    assert [at for at in stored_at if at > left_at + late] == []
+    assert [at for at in stored_at if at > left_at + timedelta(seconds=LATE_S)] == []

@@ -1,5 +1,6 @@
 """Clients that send their bodies as slowly as they like harm nobody, through a proxy or not."""
 
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import requests
 
 from accounts.models import User
 from tests.conftest import begin_session
+from tests.processes import PATIENCE_S
 from tests.system.conftest import KEYS, Server
 
 pytestmark = pytest.mark.system
@@ -43,18 +45,19 @@ def test_service_goes_on(
 
     with ExitStack() as stack:
         clients = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S))
             for _ in range(CLIENTS)
         ]
         for client in clients:
             client.sendall(head.encode() + b"x" * sent)
-        time.sleep(0.5)
+        time.sleep(0.5)  # the service has what was sent
         started = time.monotonic()
         for _ in range(5):
-            assert requests.get(f"{url}/livez", timeout=10).status_code == 200
-            tasks = requests.get(f"{url}/api/me/tasks", headers=headers, timeout=10)
+            assert requests.get(f"{url}/livez", timeout=PATIENCE_S).status_code == 200
+            tasks = requests.get(f"{url}/api/me/tasks", headers=headers, timeout=PATIENCE_S)
             assert tasks.status_code == 200
         seconds = time.monotonic() - started
+        given_up, _, _ = select.select(clients, [], [], 0)
 
     print(f"ten requests beside {CLIENTS} slow bodies: {seconds:.2f} s")  # noqa: T201
-    assert seconds < 4  # before anybody gives the slow ones up
+    assert given_up == []  # nor was any of them answered: the ten did not wait for that
