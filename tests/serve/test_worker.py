@@ -88,6 +88,12 @@ class Running:
     def connections(self) -> int:
         return len(self.worker._connections)
 
+    @property
+    def waits_for_its_client(self) -> bool:
+        """The only one, which has a deadline by now."""
+        deadlines = [each.deadline for each in list(self.worker._connections.values())]
+        return len(deadlines) == 1 and deadlines[0] not in (0.0, worker.WORKING)
+
 
 @pytest.fixture
 def running() -> Iterator[Running]:
@@ -233,7 +239,7 @@ def test_whoever_does_not_move_is_ended(
     sent: bytes, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running.connect(sent, receive_buffer=4096)
-    wait_until(lambda: running.connections == 1)
+    wait_until(lambda: running.waits_for_its_client)
     later = max(KEEP_ALIVE_SECONDS, worker.WRITE_STALL_SECONDS) + 1
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later, sleep=time.sleep)
     monkeypatch.setattr(worker, "time", clock)
