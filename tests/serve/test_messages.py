@@ -303,6 +303,26 @@ def test_upgrade_is_ignored() -> None:
     assert reader.is_idle
 
 
+@pytest.mark.parametrize("connection", [b"Upgrade", b"Upgrade, close"])
+@pytest.mark.parametrize(
+    "body",
+    [b"Content-Length: 29\r\n\r\n" + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n ", CHUNKED[-30:]],
+    ids=["announced", "chunks"],
+)
+def test_body_of_an_upgrade_is_no_request(body: bytes, connection: bytes) -> None:
+    """A proxy before the service knows that it isn't."""
+    data = POST + b"Upgrade: h2c\r\nConnection: " + connection + b"\r\n" + body
+    if body.startswith(b"Transfer"):
+        data += b"1\r\nx\r\n0\r\n\r\n"
+
+    for pieces in ([data], [data[at : at + 1] for at in range(len(data))]):
+        ((request,), reader) = read(*pieces)
+        assert (request.method, request.is_whole) == ("POST", True)
+        assert len(request.body) == (1 if request.is_chunked else 29)
+        assert request.keeps_alive is (b"close" not in connection)
+        assert reader.is_idle
+
+
 def test_what_precedes_a_head_is_none_of_it() -> None:
     body = b"x" * 900
     requests, reader = read(

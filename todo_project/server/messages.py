@@ -234,9 +234,7 @@ class RequestReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # Nothing else is spoken here: what follows is HTTP/1.1 as before. RFC 9110, 7.8.
-            self._parser = httptools.HttpRequestParser(self)
-            self._feed(data[upgrade.args[0] :])
+            self._go_on(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._fail(HTTPStatus.BAD_REQUEST)
         # A line that doesn't end, which the parser keeps by itself, or the frills of chunks.
@@ -245,6 +243,27 @@ class RequestReader:
             self._fail(
                 HTTPStatus.BAD_REQUEST if has_head else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             )
+
+    def _go_on(self, rest: bytes) -> None:
+        """Ignores that a client would rather speak something else. RFC 9110, section 7.8.
+
+        httptools takes what follows such a head for no HTTP, the body of the request included. So a
+        new parser reads it; behind the same head, without that wish, where there is a body.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        if self._ready and (self._ready[-1].length or self._ready[-1].is_chunked):
+            request = self._ready.pop()
+            self._ready_bytes -= request.held_bytes
+            lines = [b"%s %s HTTP/1.1" % (request.method.encode(), request.target)]
+            lines += [
+                b"%s: %s" % (name, value)
+                for name, value in request.headers
+                if name.lower() not in (b"connection", b"upgrade")
+            ]
+            if not request.keeps_alive:
+                lines.append(b"Connection: close")
+            rest = b"\r\n".join([*lines, b"", rest])
+        self._feed(rest)
 
     def _escape_target(self, data: bytes) -> bytes:
         """What curl sends as it was typed, `?search=café`, and llhttp takes for no URL."""
