@@ -26,6 +26,8 @@ PATIENCE_S = 120.0
 # Ports below those that the system gives to outgoing connections: such a one could take the port
 # before its server does, or while that is down, or connect to itself.
 PORTS = range(20_000, 32_000)
+# Hypothesis seeds Python's own, so that several processes would choose the same ports.
+_random = random.SystemRandom()
 
 
 def database_url(name: str) -> str:
@@ -92,7 +94,7 @@ def wait_until(condition: Callable[[], Any]) -> None:
 def free_port() -> int:
     """A port of 127.0.0.1 on which nobody listens."""
     while True:
-        port = random.choice(PORTS)
+        port = _random.choice(PORTS)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

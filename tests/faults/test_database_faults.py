@@ -16,6 +16,7 @@ from .claims import (
     MANY,
     TASKS,
     Clients,
+    answers_at_once,
     assert_alive,
     assert_back,
     assert_fast,
@@ -199,7 +200,7 @@ def test_frozen_database(service: Service, postgres: PrivatePostgres, alice: Acc
     requests = requests_of_all_kinds(service, alice)
 
     with postgres.frozen():
-        answers = service.at_once(requests, alice)
+        answers = answers_at_once(service, requests, alice)
         for answer in answers:
             assert_unavailable(answer)
         assert_alive(service)
@@ -391,7 +392,7 @@ def test_read_only_server(
     )
 
     with cause:
-        answers = service.at_once(requests, alice)
+        answers = answers_at_once(service, requests, alice)
         for answer in itertools.compress(answers, [not read for read in is_read]):
             assert_unavailable(answer)
         assert {answer.status for answer in itertools.compress(answers, is_read)} == {200}

@@ -10,6 +10,7 @@ from django.conf import settings
 from .claims import (
     MANY,
     Clients,
+    answers_at_once,
     assert_alive,
     assert_back,
     assert_fast,
@@ -56,7 +57,7 @@ def test_exhausted_pool(pooled_service: Service, pooler_url: str) -> None:
     with psycopg.connect(pooler_url) as other:
         # In a transaction, which has the pool's only connection.
         other.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        for answer in pooled_service.at_once(requests, account):
+        for answer in answers_at_once(pooled_service, requests, account):
             assert_unavailable(answer)
         assert_alive(pooled_service)
 
@@ -87,7 +88,7 @@ def test_restart_behind_the_pooler(pooled_service: Service, postgres: PrivatePos
     requests = requests_of_all_kinds(pooled_service, account)
 
     postgres.stop()
-    for answer in pooled_service.at_once(requests, account):
+    for answer in answers_at_once(pooled_service, requests, account):
         assert_unavailable(answer)
     assert_alive(pooled_service)
 

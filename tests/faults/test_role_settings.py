@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from psycopg import sql
 
-from .claims import requests_of_all_kinds
+from .claims import answers_at_once, requests_of_all_kinds
 from .pgbouncer import HOW_TO_INSTALL, carries_prepared_statements, find, pgbouncer
 from .postgres import DATABASE, ROLE, PrivatePostgres
 from .service import Service
@@ -85,7 +85,7 @@ def test_setting_that_makes_no_difference(
 
     account = service.register()
     requests = requests_of_all_kinds(service, account)
-    answers = [*service.at_once(requests, account)]
+    answers = answers_at_once(service, requests, account)
     title = {"title": r"日本 \\ \n ' 🐘"}
     with service.caller(account) as caller:
         created = caller.call("POST", "/api/me/tasks", title)

@@ -88,11 +88,19 @@ class Running:
     def connections(self) -> int:
         return len(self.worker._connections)
 
+    def waits_for(self, sent: bytes) -> bool:
+        """The only client, of whom all that was sent is read, and who has a deadline by now."""
+        connections = list(self.worker._connections.values())
+        return len(connections) == 1 and all(
+            each.deadline != worker.WORKING
+            and (each.unsent is not None or each.reader.is_idle is not bool(sent))
+            for each in connections
+        )
+
     @property
-    def waits_for_its_client(self) -> bool:
-        """The only one, which has a deadline by now."""
-        deadlines = [each.deadline for each in list(self.worker._connections.values())]
-        return len(deadlines) == 1 and deadlines[0] not in (0.0, worker.WORKING)
+    def moved_at(self) -> float:
+        """When any client moved last."""
+        return max(each.moved_at for each in list(self.worker._connections.values()))
 
 
 @pytest.fixture
@@ -176,15 +184,21 @@ def test_slow_reader_gets_everything(running: Running) -> None:
 def test_unread_answers_are_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """[N2] Beyond the bound whoever moved least is ended; a reader is not."""
     monkeypatch.setattr(worker, "HELD_MAX_BYTES", 5 * len(LARGE))
-    reader = running.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", receive_buffer=4096)
-    wait_until(lambda: running.held_bytes > 0)
+    ask = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
+    for number in range(3):
+        running.connect(ask, receive_buffer=4096)
+        wait_until(lambda n=number: running.held_bytes > (n + 1) * len(LARGE))  # type: ignore[misc]
+    reader = running.connect(ask, receive_buffer=4096)
+    wait_until(lambda: running.held_bytes > 4 * len(LARGE))
     received = b""
-    for number in range(8):
-        running.connect(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", receive_buffer=4096)
-        wait_until(lambda n=number: running.calls == n + 2)  # type: ignore[misc]
+    for number in range(3):
+        before = running.moved_at
+        received += receive(reader, 250_000)
+        wait_until(lambda moved=before: running.moved_at > moved)  # type: ignore[misc]
+        running.connect(ask, receive_buffer=4096)
+        wait_until(lambda n=number: running.calls == n + 5)  # type: ignore[misc]
         wait_until(lambda: running.held_bytes <= 5 * len(LARGE))
-        received += receive(reader, 100_000)
-    assert running.connections <= 5
+    wait_until(lambda: running.connections <= 5)
     received += receive(reader, len(LARGE) - len(received))
     assert b"200 OK" in received
 
@@ -239,7 +253,7 @@ def test_whoever_does_not_move_is_ended(
     sent: bytes, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running.connect(sent, receive_buffer=4096)
-    wait_until(lambda: running.waits_for_its_client)
+    wait_until(lambda: running.waits_for(sent))
     later = max(KEEP_ALIVE_SECONDS, worker.WRITE_STALL_SECONDS) + 1
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later, sleep=time.sleep)
     monkeypatch.setattr(worker, "time", clock)

@@ -152,11 +152,12 @@ class Worker:
         while self._stopped_at is None or self._connections:
             tick = TICK_SECONDS if self._stopped_at is None else STOPPING_TICK_SECONDS
             told = signal.sigtimedwait({signal.SIGTERM, DRAIN_SIGNAL}, tick)
-            if told is not None:
+            # Where the process was suspended meanwhile, Python tells of a signal that is none.
+            number = None if told is None else told.si_signo
+            if number == DRAIN_SIGNAL:
                 self._is_draining = True
             # After the parent was killed outright it would serve on, unwatched.
-            is_over = told is not None and told.si_signo == signal.SIGTERM
-            if is_over or os.getppid() != self._parent:
+            if number == signal.SIGTERM or os.getppid() != self._parent:
                 self.stop()
             self._end_overdue()
 
