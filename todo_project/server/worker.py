@@ -153,11 +153,11 @@ class Worker:
             tick = TICK_SECONDS if self._stopped_at is None else STOPPING_TICK_SECONDS
             told = signal.sigtimedwait({signal.SIGTERM, DRAIN_SIGNAL}, tick)
             # Where the process was suspended meanwhile, Python tells of a signal that is none.
-            number = None if told is None else told.si_signo
-            if number == DRAIN_SIGNAL:
+            signal_number = None if told is None else told.si_signo
+            if signal_number == DRAIN_SIGNAL:
                 self._is_draining = True
             # After the parent was killed outright it would serve on, unwatched.
-            if number == signal.SIGTERM or os.getppid() != self._parent:
+            if signal_number == signal.SIGTERM or os.getppid() != self._parent:
                 self.stop()
             self._end_overdue()
 
