@@ -28,7 +28,7 @@ from . import service
 TARGETS_PER_USER = 10
 # Tasks to be deleted for each second of a load: more than one process deletes. A load that runs out
 # of them fails.
-DOOMED_PER_SECOND = 10_000
+DOOMED_PER_SECOND = 30_000
 SESSION_LIFETIME = timedelta(days=1)
 
 _TASK_COLUMNS = "id, user_id, title, description, completed_at, created_at, updated_at"
