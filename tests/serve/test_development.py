@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import database_url, production, start, wait_until
-from tests.serve.conftest import Server, read_answer
+from tests.serve.conftest import LIMITS_OFF, Server, read_answer
 
 pytestmark = pytest.mark.django_db  # so that there is a test database
 
@@ -29,7 +29,7 @@ class DevelopmentServer(Server):
             self.process = start(
                 "runserver",
                 f"127.0.0.1:{self.port}",
-                env=production(DATABASE_URL=database_url(database), DEBUG="true"),
+                env=production(DATABASE_URL=database_url(database), DEBUG="true", **LIMITS_OFF),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
