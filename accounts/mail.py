@@ -20,8 +20,8 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from todo_project.api.limits import Counter, count
 
+from .mailed_tokens import make_reset_token
 from .models import User
-from .tokens import make_reset_token
 
 logger = logging.getLogger(__name__)
 

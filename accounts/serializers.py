@@ -156,4 +156,4 @@ class SessionSerializer(StrictSerializer):
     is_current = serializers.SerializerMethodField(help_text="The one that makes this request.")
 
     def get_is_current(self, session: Session) -> bool:
-        return bool(session.pk == self.context["current_session"].pk)
+        return bool(session.pk == self.context["current_session_id"])

@@ -22,7 +22,7 @@ from uuid_utils.compat import uuid7
 
 from accounts import hashers
 from accounts.models import Session, User, hash_token
-from accounts.tokens import Claims, TokenPair, issue_pair
+from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
 from tests.client import SECRETS, ApiClient
 from todo_project import embedded_postgres

@@ -19,7 +19,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Session, User, hash_token
-from accounts.tokens import Claims, TokenPair, issue_pair
+from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from todo_project.api.limits import Counter, count
