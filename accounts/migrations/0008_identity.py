@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from todo_project.owners import OwnerCascade
 
-ADD_TRIGGER = """
+ADD_FUNCTION = """
     CREATE FUNCTION accounts_remember_removed_identity() RETURNS trigger
     LANGUAGE plpgsql AS $$
     BEGIN
@@ -20,15 +20,15 @@ ADD_TRIGGER = """
         ON CONFLICT (hash) DO UPDATE SET removed_at = excluded.removed_at;
         RETURN NULL;
     END
-    $$;
+    $$
+"""
+DROP_FUNCTION = "DROP FUNCTION accounts_remember_removed_identity()"
+ADD_TRIGGER = """
     CREATE TRIGGER accounts_identity_removed
     AFTER DELETE ON accounts_identity
     FOR EACH ROW EXECUTE FUNCTION accounts_remember_removed_identity()
 """
-DROP_TRIGGER = """
-    DROP TRIGGER accounts_identity_removed ON accounts_identity;
-    DROP FUNCTION accounts_remember_removed_identity()
-"""
+DROP_TRIGGER = "DROP TRIGGER accounts_identity_removed ON accounts_identity"
 
 
 class Migration(migrations.Migration):
@@ -97,5 +97,6 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.RunSQL(ADD_FUNCTION, reverse_sql=DROP_FUNCTION),
         migrations.RunSQL(ADD_TRIGGER, reverse_sql=DROP_TRIGGER),
     ]
