@@ -25,6 +25,7 @@ from accounts.models import Session, User, hash_token
 from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
 from tests.client import SECRETS, ApiClient
+from tests.issuer import issuer, other_issuer, shared_secret  # noqa: F401  # fixtures
 from todo_project import embedded_postgres
 
 # A run in the background inherits an ignored Ctrl-C, and would hand it to the processes that it

@@ -18,7 +18,8 @@
     ├── EncodedBody          415 UNSUPPORTED_MEDIA_TYPE
     ├── Throttled            429 RATE_LIMITED
     └── ServiceUnavailable   503 SERVICE_UNAVAILABLE  the database is away or too slow
-        └── HashingBusy                               too many passwords are being hashed
+        ├── HashingBusy                               too many passwords are being hashed
+        └── IssuerUnavailable                         no key of the identity provider is known
     anything else            500 INTERNAL_ERROR       a defect; nothing of it leaves the server
 
 Views raise; `exception_handler` answers inside of REST framework, `error_response` outside of it.
@@ -126,6 +127,19 @@ class HashingBusy(ServiceUnavailable):
 
     default_detail = "Too many people sign in at once. Try again after the seconds in Retry-After."
     wait = 1  # a hash takes some 40 ms, and the header has whole seconds
+
+
+class IssuerUnavailable(ServiceUnavailable):
+    """Whether a token of the identity provider is good can't be told at the moment.
+
+    Not a 401, with which clients would sign their people out.
+    """
+
+    default_detail = (
+        "The keys of the identity provider can't be had at the moment. Try again after the seconds "
+        "in Retry-After."
+    )
+    wait = settings.ISSUER_REST_SECONDS  # before that nobody is asked
 
 
 _CODES: dict[type[exceptions.APIException], str] = {
