@@ -1,12 +1,15 @@
 """Tells who calls by the token that came with the request."""
 
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
+from django.conf import settings
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from .callers import SessionCaller, TokenUser
+from .callers import IssuerCaller, SessionCaller, TokenUser
+from .issuers import is_outside, read_outside
 from .models import User
 from .session_tokens import read_access
 
@@ -35,7 +38,13 @@ class BearerAuthentication(JWTAuthentication):
         return caller.load_user(), caller
 
 
-def _caller_of(raw_token: bytes) -> SessionCaller:
+def _caller_of(raw_token: bytes) -> SessionCaller | IssuerCaller:
+    """The bearer of a token, of whatever kind it says it is: a fault in it is never looked over.
+
+    Raises TokenExpired, TokenInvalid, IssuerUnavailable, or what IssuerCaller.of does.
+    """
+    if settings.AUTH_ISSUER and is_outside(raw_token):
+        return IssuerCaller.of(read_outside(raw_token))
     claims = read_access(raw_token)
     return SessionCaller(claims.user_id, claims.session_id)
 
@@ -48,6 +57,17 @@ def current_user(request: Request) -> User:
 def current_session_id(request: Request) -> UUID | None:
     """The id of the caller's session; None for whoever came by another kind of token."""
     return request.auth.session_id if isinstance(request.auth, SessionCaller) else None
+
+
+def current_identity_id(request: Request) -> UUID | None:
+    """The id of the identity that the caller came by; None for another kind of token."""
+    return request.auth.identity_id if isinstance(request.auth, IssuerCaller) else None
+
+
+def signed_in_outside_at(request: Request) -> datetime | None:
+    """When the caller signed in at the identity provider; None where they didn't come from it."""
+    caller: object = request.auth
+    return caller.claims.authenticated_at if isinstance(caller, IssuerCaller) else None
 
 
 def note_user(request: Request, user_id: UUID) -> None:

@@ -13,9 +13,12 @@ from django.db import connection
 from django.db.models import QuerySet
 from rest_framework.exceptions import APIException
 
+from todo_project.api.callers import Caller
 from todo_project.api.errors import SessionEnded
 
-from .models import Session, User
+from .identities import person_of, why_not
+from .issuers import OutsideClaims
+from .models import EPOCH, Identity, Session, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class SessionCaller:
 
     user_id: UUID
     session_id: UUID
+    subject: ClassVar[None] = None
     scopes: ClassVar[None] = None
 
     @property
@@ -58,7 +62,59 @@ class SessionCaller:
         return user
 
 
-def _check(caller: SessionCaller) -> None:
+@dataclass(frozen=True, slots=True)
+class IssuerCaller:
+    """The bearer of a token of the identity provider."""
+
+    user_id: UUID
+    identity_id: UUID
+    claims: OutsideClaims
+    scopes: ClassVar[None] = None
+
+    @classmethod
+    def of(cls, claims: OutsideClaims) -> "IssuerCaller":
+        """The caller of a token that was verified. Makes their account at the first.
+
+        Raises what identities.person_of does.
+        """
+        known = person_of(claims)
+        return cls(known.user_id, known.identity_id, claims)
+
+    @property
+    def subject(self) -> str:
+        return self.claims.subject
+
+    @property
+    def live_sql(self) -> str:
+        return _identity_sql()
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        return {
+            "user_id": self.user_id,
+            "credential_id": self.identity_id,
+            "issued_at": self.claims.issued_at,
+        }
+
+    def refusal(self) -> APIException:
+        return why_not(self.claims)
+
+    def check(self) -> None:
+        _check(self)
+
+    def load_user(self) -> User:
+        """The user, by one query. Raises `refusal`."""
+        identities = Identity.objects.of_token(
+            self.identity_id, self.user_id, self.claims.issued_at
+        )
+        found = identities.select_related("user").first()
+        if found is None:
+            raise self.refusal()
+        user: User = found.user
+        return user
+
+
+def _check(caller: Caller) -> None:
     with connection.cursor() as cursor:
         cursor.execute(caller.live_sql, caller.parameters)
         if cursor.fetchone() is None:
@@ -71,6 +127,19 @@ def _session_sql() -> str:
     return _named(
         Session.objects.of_token(credential_id, user_id).values("user_id"),
         {credential_id: "%(credential_id)s", user_id: "%(user_id)s"},
+    )
+
+
+@cache
+def _identity_sql() -> str:
+    credential_id, user_id = UUID(int=1), UUID(int=2)
+    return _named(
+        Identity.objects.of_token(credential_id, user_id, EPOCH).values("user_id"),
+        {
+            credential_id: "%(credential_id)s",
+            user_id: "%(user_id)s",
+            EPOCH: "%(issued_at)s",
+        },
     )
 
 

@@ -11,6 +11,7 @@ from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
 from django.db.models import F, Q, Value
+from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.db.models.functions import Lower, Now
 from uuid_utils.compat import uuid7
 
@@ -114,6 +115,18 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email or self.name or str(self.pk)
 
+    def sign_out_everywhere(self) -> None:
+        """Refuses every token that was issued until now, whatever its kind."""
+        self.sessions.end()
+        self.identities.update(valid_after=Now())
+
+    def has_nothing_but(self, identity: "Identity") -> bool:
+        """Whether the account is as the first request with a token of this identity made it."""
+        if not self.is_active or self.is_staff or self.is_superuser or self.has_usable_password():
+            return False
+        rows = [getattr(self, str(relation.get_accessor_name())).all() for relation in belongings()]
+        return not any(queryset.exclude(pk=identity.pk).exists() for queryset in rows)
+
     def set_password(self, raw_password: str | None) -> None:
         """Django's, of the normalized password; the hashes of all passwords are made here."""
         super().set_password(raw_password and normalize_password(raw_password))
@@ -137,6 +150,15 @@ class User(AbstractBaseUser, PermissionsMixin):
                 if keep_session is not None:
                     sessions = sessions.exclude(pk=keep_session)
                 sessions.end()
+
+
+def belongings() -> list[ForeignObjectRel]:
+    """The relations whose rows the database deletes with their user."""
+    return [
+        relation
+        for relation in User._meta.related_objects
+        if getattr(relation, "on_delete", None) is models.DO_NOTHING
+    ]
 
 
 class Rotation(NamedTuple):

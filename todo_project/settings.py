@@ -242,6 +242,8 @@ SESSIONS_PER_USER = 50  # the oldest ends when one more begins
 # For so long a refresh whose answer was lost, or that another tab made, is answered again. It is
 # also how long a thief who is as quick as the owner goes unnoticed.
 REFRESH_REUSE_INTERVAL = timedelta(seconds=60)
+# People without a password delete their account by a token of a sign-in that was so recent.
+RECENT_SIGN_IN = timedelta(minutes=5)
 # How far the clocks of two instances may be apart: what one has just issued the other accepts.
 CLOCK_SKEW = timedelta(seconds=60)
 
@@ -325,6 +327,11 @@ elif (
         "of Neon Auth <its URL>/.well-known/jwks.json, neither of which has such a document), or "
         "AUTH_SHARED_SECRET in its place",
     )
+
+LOCAL_ACCOUNTS = env.boolean("LOCAL_ACCOUNTS", default=True)
+if not LOCAL_ACCOUNTS and not AUTH_ISSUER:
+    env.refuse("LOCAL_ACCOUNTS", "false without AUTH_ISSUER: nobody could sign in; valid: true")
+
 if AUTH_SHARED_SECRET:
     if len(AUTH_SHARED_SECRET.encode()) < 32:
         env.refuse("AUTH_SHARED_SECRET", "too short; valid: at least 32 bytes")

@@ -28,7 +28,7 @@ from todo_project.api.errors import InvalidCredentials, TokenInvalid
 from todo_project.api.views import StrictInputMixin, read_uuid
 from todo_project.text import header_text
 
-from .base import HashingMixin, PublicView
+from .base import HashingMixin, PublicView, no_password
 
 USER_AGENT_MAX_CHARACTERS = 512
 
@@ -108,8 +108,11 @@ class LogoutView(PublicView):
 class LogoutAllView(StrictInputMixin):
     @extend_schema(operation_id="auth_logout_all", responses={204: None})
     def post(self, request: Request) -> Response:
-        """End all of your sessions, this one included."""
-        current_user(request).sessions.end()
+        """Sign out everywhere: every token that you have until now is refused.
+
+        Sessions, this one included, and what the identity provider has issued.
+        """
+        current_user(request).sign_out_everywhere()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -117,6 +120,7 @@ class SessionListView(StrictInputMixin):
     @extend_schema(operation_id="auth_sessions_list", responses=SessionSerializer(many=True))
     def get(self, request: Request) -> Response:
         """List where you are signed in, the newest first. At most 50, in one page."""
+        _require_sessions(request)
         sessions = current_user(request).sessions.live().order_by("-created_at", "-id")
         context = {"current_session_id": current_session_id(request)}
         return Response(SessionSerializer(sessions, many=True, context=context).data)
@@ -126,6 +130,7 @@ class SessionView(StrictInputMixin):
     @extend_schema(operation_id="auth_sessions_end", responses={204: None})
     def delete(self, request: Request, session_id: str) -> Response:
         """End one of your sessions."""
+        _require_sessions(request)
         if not self._the_session().end():
             raise NotFound()
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -140,6 +145,12 @@ class SessionView(StrictInputMixin):
             raise NotFound()
         sessions: SessionQuerySet = current_user(self.request).sessions.live().filter(pk=session_id)
         return sessions
+
+
+def _require_sessions(request: Request) -> None:
+    """Raises ValidationError for people of an identity provider, who can't have any."""
+    if not current_user(request).has_usable_password() and current_session_id(request) is None:
+        raise no_password("non_field_errors")
 
 
 def _pair_of_last_rotation(spent: str, claims: Claims) -> TokenPair:

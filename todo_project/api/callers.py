@@ -19,6 +19,10 @@ class Caller(Protocol):
     def user_id(self) -> UUID: ...
 
     @property
+    def subject(self) -> str | None:
+        """What the identity provider calls the user; None where it doesn't vouch for them."""
+
+    @property
     def scopes(self) -> Collection[str] | None:
         """What the token is good for; None for everything."""
 
