@@ -12,6 +12,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import model_ngettext
@@ -26,9 +27,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from todo_project.admin import LargeTableAdmin, capped_count
+from todo_project.api.views import read_uuid
 
 from .credentials import canonical_email
-from .models import Session, User, belongings
+from .models import Identity, Session, User, belongings
 
 RIGHTS = ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
 
@@ -222,6 +224,57 @@ class SessionAdmin(LargeTableAdmin):
     @admin.display(description="last refreshed")
     def last_refreshed(self, session: Session) -> datetime:
         return session.rotated_at
+
+
+@admin.register(Identity)
+class IdentityAdmin(LargeTableAdmin):
+    """To look at and to take away, never to write: only the provider tells whose it is."""
+
+    fields = list_display = ("subject", "issuer", "user", "created_at", "valid_after")
+    list_select_related = ("user",)
+    search_fields = ("subject",)
+    search_help_text = (
+        "A subject (`sub`), to the letter; the user's e-mail address; or an id, of the identity or "
+        "of the user."
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Identity | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Identity | None = None) -> bool:
+        """Not of operators, but for superusers: taken away, they could no longer sign in."""
+        user = obj.user if obj else None
+        return super().has_delete_permission(request, obj) and _may_manage(request, user)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Identity], search_term: str
+    ) -> tuple[QuerySet[Identity], bool]:
+        """Many providers have UUIDs for subjects: what looks like an id may be one of those."""
+        found, has_duplicates = super().get_search_results(request, queryset, search_term)
+        term = search_term.strip()
+        if read_uuid(term) is not None:
+            subjects = queryset.filter(subject=term, issuer=settings.AUTH_ISSUER)
+            return found | subjects, has_duplicates
+        return found, has_duplicates
+
+    def find(self, queryset: QuerySet[Identity], term: str) -> QuerySet[Identity]:
+        """By the unique index, which begins with the issuer; or all of one user, by the address."""
+        users = User.objects.with_email(term).values("pk")
+        return queryset.filter(Q(issuer=settings.AUTH_ISSUER, subject=term) | Q(user__in=users))
+
+    def get_deleted_objects(
+        self, objs: Iterable[Identity], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Django's, and what it doesn't do."""
+        shown, counts, forbidden, protected = super().get_deleted_objects(list(objs), request)
+        shown.append(
+            "What the provider has issued until now is refused. Its next token makes a new, empty "
+            "account: to keep somebody out, deactivate the user instead."
+        )
+        return shown, counts, forbidden, protected
 
 
 admin.site.unregister(Group)

@@ -64,7 +64,11 @@ class UserSerializer(StrictSerializer):
     """A person's account."""
 
     id = serializers.UUIDField(read_only=True)
-    email = EmailField(read_only=True)
+    email = EmailField(
+        read_only=True,
+        allow_null=True,
+        help_text="Null where an identity provider doesn't say that an address is the person's.",
+    )
     name = LineField(max_length=NAME_MAX_CHARACTERS, allow_blank=True, required=False)
     created_at = serializers.DateTimeField(read_only=True)
 

@@ -18,7 +18,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 from jwt.algorithms import Algorithm, get_default_algorithms
 
-from accounts import issuers
+from accounts import identities, issuers
 from tests.client import remember_secrets
 
 AUDIENCE = "https://todo.example.com"
@@ -33,6 +33,7 @@ def forget_issuer(setting: str, **kwargs: Any) -> None:
     if setting.startswith(("AUTH_", "ISSUER_", "OUTSIDE_", "ACCESS_TOKENS_")):
         issuers._sources.clear()
         issuers._verified.clear()
+        identities._hints.clear()
 
 
 def b64(data: bytes) -> str:

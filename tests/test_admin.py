@@ -22,7 +22,7 @@ from django.utils import timezone
 
 import tasks.admin
 import todo_project.admin
-from accounts.models import Session, User
+from accounts.models import Identity, RemovedIdentity, Session, User
 from tasks.models import Task
 from tests.client import ApiClient, Browser, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
@@ -30,6 +30,7 @@ from todo_project.environment import Rate
 
 USERS = "/admin/accounts/user/"
 SESSIONS = "/admin/accounts/session/"
+IDENTITIES = "/admin/accounts/identity/"
 TASKS = "/admin/tasks/task/"
 GROUPS = "/admin/auth/group/"
 OWNERS = "/admin/autocomplete/?app_label=tasks&model_name=task&field_name=user"
@@ -163,6 +164,10 @@ def make_tasks(owner: User, count: int) -> None:
         pytest.param(f"{SESSIONS}{{session}}/change/", 200, id="session"),
         pytest.param(f"{SESSIONS}{{session}}/delete/", 403, id="delete session"),
         pytest.param(f"{SESSIONS}{{session}}/history/", 200, id="session's history"),
+        pytest.param(IDENTITIES, 200, id="identities"),
+        pytest.param(f"{IDENTITIES}add/", 403, id="add identity"),
+        pytest.param(f"{IDENTITIES}{{identity}}/change/", 200, id="identity"),
+        pytest.param(f"{IDENTITIES}{{identity}}/delete/", 200, id="delete identity"),
         pytest.param(TASKS, 200, id="tasks"),
         pytest.param(f"{TASKS}add/", 200, id="add task"),
         pytest.param(f"{TASKS}{{task}}/change/", 200, id="task"),
@@ -177,7 +182,8 @@ def make_tasks(owner: User, count: int) -> None:
 def test_page_answers(
     path: str, status: int, olga_admin: Client, task: Task, session: Session
 ) -> None:
-    ids = {"user": task.user_id, "task": task.pk, "session": session.pk}
+    identity = Identity.objects.create(user_id=task.user_id, issuer="https://i", subject="ada")
+    ids = {"user": task.user_id, "task": task.pk, "session": session.pk, "identity": identity.pk}
     path = path.format(group=Group.objects.create(name="Helpers").pk, **ids)
 
     page = html(olga_admin.get(path), status)
@@ -187,7 +193,11 @@ def test_page_answers(
     assert task.user.password not in page
 
 
-@pytest.mark.parametrize("list_path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+LISTS = [USERS, SESSIONS, IDENTITIES, TASKS]
+LIST_IDS = ["users", "sessions", "identities", "tasks"]
+
+
+@pytest.mark.parametrize("list_path", LISTS, ids=LIST_IDS)
 @pytest.mark.parametrize(
     ("query", "status"),
     [
@@ -319,6 +329,9 @@ def test_static_files_are_served_without_debug(path: str) -> None:
         pytest.param(f"{USERS}?q=row0@example.com", 3, id="user by address"),
         pytest.param(SESSIONS, 2, id="sessions"),
         pytest.param(f"{SESSIONS}?q=row0@example.com", 2, id="sessions of a user"),
+        pytest.param(IDENTITIES, 2, id="identities"),
+        pytest.param(f"{IDENTITIES}?q=row0@example.com", 2, id="identities of a user"),
+        pytest.param(f"{IDENTITIES}?q=row0", 2, id="identity of a subject"),
         pytest.param(TASKS, 2, id="tasks"),
         # The oldest task that is searched.
         pytest.param(f"{TASKS}?q=task", 3, id="tasks by title"),
@@ -341,11 +354,15 @@ def test_list_queries(
     expires_at = datetime.now(UTC) + timedelta(days=1)
     Session.objects.bulk_create(Session(user=user, expires_at=expires_at) for user in users)
 
+    Identity.objects.bulk_create(
+        Identity(user=user, issuer="https://i", subject=f"row{n}") for n, user in enumerate(users)
+    )
+
     with django_assert_num_queries(SIGN_IN_QUERIES + queries):
         html(olga_admin.get(path))
 
 
-@pytest.mark.parametrize("path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize("path", LISTS, ids=LIST_IDS)
 def test_list_counts_no_further_than_its_limit(
     path: str, olga_admin: Client, monkeypatch: pytest.MonkeyPatch, alice: User
 ) -> None:
@@ -353,8 +370,9 @@ def test_list_counts_no_further_than_its_limit(
     monkeypatch.setattr(todo_project.admin.LargeTableAdmin, "list_per_page", 2)
     User.objects.bulk_create(User(email=f"row{n}@example.com") for n in range(9))
     make_tasks(alice, 9)
-    for _ in range(9):
+    for n in range(9):
         begin_session(alice)
+        Identity.objects.create(user=alice, issuer="https://i", subject=f"row{n}")
 
     with CaptureQueriesContext(connection) as queries:
         page = html(olga_admin.get(f"{path}?p=2"))
@@ -366,7 +384,7 @@ def test_list_counts_no_further_than_its_limit(
     assert olga_admin.get(f"{path}?p=3").status_code == 302
 
 
-@pytest.mark.parametrize("path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize("path", LISTS, ids=LIST_IDS)
 @pytest.mark.parametrize("order", ["", "?o=1", "?o=-2.1"])
 def test_list_is_in_the_order_of_its_index(
     path: str, order: str, olga_admin: Client, task: Task, session: Session
@@ -526,13 +544,14 @@ def test_sessions_are_found_by_the_address(olga_admin: Client, session: Session,
     assert list(response.context["cl"].result_list) == [session]
 
 
-@pytest.mark.parametrize("path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize("path", LISTS, ids=LIST_IDS)
 @pytest.mark.parametrize("spell", [str.lower, str.upper], ids=["lower", "capitals"])
 def test_row_is_found_by_its_id(
     spell: Callable[[str], str], path: str, olga_admin: Client, session: Session, task: Task
 ) -> None:
     """[B5] As the log or a client has it."""
-    row = {USERS: task.user, SESSIONS: session, TASKS: task}[path]
+    identity = Identity.objects.create(user_id=task.user_id, issuer="https://i", subject="ada")
+    row = {USERS: task.user, SESSIONS: session, IDENTITIES: identity, TASKS: task}[path]
     begin_session(User.objects.get(email="olga@example.com"))
     Task.objects.create(user_id=task.user_id, title=str(task.pk))
 
@@ -773,15 +792,16 @@ def test_delete_user_with_tasks(
     path = f"{USERS}{alice.pk}/delete/"
     html(olga_admin.get(path))  # Django remembers content types
 
-    # The user; whether they acted as an operator; how many tasks and sessions go.
-    with django_assert_num_queries(SIGN_IN_QUERIES + 4):
+    # The user; whether they acted as an operator; how much goes, of each kind.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 6):
         page = html(olga_admin.get(path))
-    assert f"With them go 1 session and {told}." in page
+    assert "1 session" in page
+    assert f"{told}." in page
     assert "Task 1" not in page
 
     # The same; the log; groups, permissions and log entries of the user; the user; a savepoint made
     # and released.
-    with django_assert_num_queries(SIGN_IN_QUERIES + 11):
+    with django_assert_num_queries(SIGN_IN_QUERIES + 13):
         assert_saved(olga_admin.post(path, {"post": "yes"}))
     assert not User.objects.filter(pk=alice.pk).exists()
     assert list(Task.objects.values_list("user", flat=True)) == [bob.pk]
@@ -1295,3 +1315,53 @@ def test_sign_in(olga: User) -> None:
 
     assert response.status_code == 302
     assert browser.get("/admin/").status_code == 200
+
+
+# --- Identities ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        pytest.param("ada", ["ada"], id="subject"),
+        pytest.param("0198f000-0000-7000-8000-00000000000a", ["UUID"], id="subject that is a UUID"),
+        pytest.param("alice@example.com", ["ada"], id="user's address"),
+        pytest.param("Ada", [], id="another subject"),
+    ],
+)
+def test_identities_are_found(
+    term: str, found: list[str], olga_admin: Client, alice: User, bob: User, settings: Any
+) -> None:
+    settings.AUTH_ISSUER = "https://i"
+    subjects = {"ada": "ada", "UUID": "0198f000-0000-7000-8000-00000000000a"}
+    for user, subject in ((alice, "ada"), (bob, subjects["UUID"])):
+        Identity.objects.create(user=user, issuer="https://i", subject=subject)
+
+    response = olga_admin.get(IDENTITIES, {"q": term})
+
+    shown = [identity.subject for identity in response.context["cl"].result_list]
+    assert shown == [subjects[name] for name in found]
+
+
+def test_identity_is_taken_away(olga_admin: Client, alice: User, olga: User) -> None:
+    """[A3]"""
+    identity = Identity.objects.create(user=alice, issuer="https://i", subject="ada")
+    path = f"{IDENTITIES}{identity.pk}/delete/"
+    assert "deactivate the user instead" in html(olga_admin.get(path))
+
+    assert_saved(olga_admin.post(path, {"post": "yes"}))
+
+    assert not alice.identities.exists()
+    assert RemovedIdentity.objects.exists()
+    assert [flag for flag, _, _ in logged(olga)] == [DELETION]
+
+
+def test_identity_of_an_operator_is_a_superusers_to_take(olaf_admin: Client, olga: User) -> None:
+    identity = Identity.objects.create(user=olga, issuer="https://i", subject="olga")
+
+    assert olaf_admin.get(f"{IDENTITIES}{identity.pk}/delete/").status_code == 403
+    olaf_admin.post(
+        IDENTITIES,
+        {"action": "delete_selected", "_selected_action": [str(identity.pk)], "post": "yes"},
+    )
+    assert olga.identities.exists()

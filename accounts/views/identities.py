@@ -34,7 +34,9 @@ class IdentityListView(HashingMixin):
         context = {"current_identity_id": current_identity_id(request)}
         return Response(IdentitySerializer(identities, many=True, context=context).data)
 
-    @extend_schema(operation_id="auth_identities_add", responses={201: IdentitySerializer})
+    @extend_schema(
+        operation_id="auth_identities_add", responses={201: IdentitySerializer, 409: None}
+    )
     def post(self, request: Request) -> Response:
         """Let a person of the identity provider into this account, by one of their tokens.
 
@@ -53,7 +55,7 @@ class IdentityListView(HashingMixin):
 
 
 class IdentityView(StrictInputMixin):
-    @extend_schema(operation_id="auth_identities_remove", responses={204: None})
+    @extend_schema(operation_id="auth_identities_remove", responses={204: None, 409: None})
     def delete(self, request: Request, identity_id: str) -> Response:
         """Take away one of your identities, though not your last way to sign in.
 

@@ -100,9 +100,16 @@ ERRORS: Mapping[int, ErrorResponse] = {
         ],
     ),
     403: ErrorResponse(
-        "Forbidden", "`user_id` is not the caller's.", [exceptions.PermissionDenied()]
+        "Forbidden",
+        "`user_id` is not the caller's, or the account has been deactivated.",
+        [exceptions.PermissionDenied()],
     ),
     404: ErrorResponse("NotFound", "Nothing of the caller's has this id.", [exceptions.NotFound()]),
+    409: ErrorResponse(
+        "Conflict",
+        "Not possible as things are; the message says what stands against it.",
+        [errors.Conflict("This is your last way to sign in. Add another one before.")],
+    ),
     429: ErrorResponse(
         "TooManyRequests",
         "Too many tries in this window of time. Operators choose the limits.",

@@ -176,10 +176,15 @@ class EnvelopeSchema(AutoSchema):
         declared: Any = self.get_response_serializers()
         if not isinstance(declared, dict):
             declared = {200: declared}
-        successes = {str(status): self._success(status, declared[status]) for status in declared}
+        successes = {
+            str(status): self._success(status, declared[status])
+            for status in declared
+            if status not in ERRORS
+        }
+        error_statuses = {*self._error_statuses(is_creation=201 in declared), *declared}
         own_errors = {
             str(status): reference("responses", ERRORS[status].name)
-            for status in sorted(self._error_statuses(is_creation=201 in declared))
+            for status in sorted(error_statuses & ERRORS.keys())
         }
         return successes | own_errors | {"default": reference("responses", RARE_ERROR)}
 
@@ -222,7 +227,7 @@ class EnvelopeSchema(AutoSchema):
         if self._is_limited():
             yield 429
         names = set(variables(self.path))
-        if "user_id" in names:
+        if self.get_auth():
             yield 403
         if names - {"user_id"}:
             yield 404
