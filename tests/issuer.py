@@ -4,6 +4,7 @@
 """
 
 import base64
+import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -52,10 +53,14 @@ def make_private_key(algorithm: str, *, bits: int = 2048) -> Any:
             return rsa.generate_private_key(65537, bits)
 
 
-@cache
-def private_key(algorithm: str, number: int = 0, *, bits: int = 2048) -> Any:
+def private_key(algorithm: str, number: int = 0) -> Any:
     """One of a few, made once: RSA takes a tenth of a second."""
-    return make_private_key(algorithm, bits=bits)
+    return _private_key(algorithm, number)
+
+
+@cache
+def _private_key(algorithm: str, number: int) -> Any:
+    return make_private_key(algorithm)
 
 
 def algorithm_object(algorithm: str) -> Algorithm:
@@ -85,7 +90,9 @@ def sign(header: Any, payload: Any, key: Any, *, algorithm: str | None = None) -
     ]
     text = ".".join(map(b64, parts))
     signature = b""
-    if algorithm != "none":
+    if algorithm == "HS256":  # by whatever key: PyJWT refuses some
+        signature = hmac.digest(key, text.encode(), "sha256")
+    elif algorithm != "none":
         method = algorithm_object(algorithm)
         signature = method.sign(text.encode(), method.prepare_key(key))
     token = f"{text}.{b64(signature)}"
