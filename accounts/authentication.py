@@ -8,10 +8,18 @@ from django.conf import settings
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
+from todo_project.api.errors import TokenInvalid
+
 from .callers import IssuerCaller, SessionCaller, TokenUser
-from .issuers import is_outside, read_outside
+from .issuers import is_jwt, is_outside, read_outside
 from .models import User
 from .session_tokens import read_access
+
+# Some providers give the front end an opaque token beside it, which only they can read.
+_NO_JWT = (
+    "The token is no JWT. Send the one that the identity provider makes for APIs; Better Auth does "
+    "at /api/auth/token."
+)
 
 
 class BearerAuthentication(JWTAuthentication):
@@ -45,7 +53,12 @@ def _caller_of(raw_token: bytes) -> SessionCaller | IssuerCaller:
     """
     if settings.AUTH_ISSUER and is_outside(raw_token):
         return IssuerCaller.of(read_outside(raw_token))
-    claims = read_access(raw_token)
+    try:
+        claims = read_access(raw_token)
+    except TokenInvalid:
+        if settings.AUTH_ISSUER and not is_jwt(raw_token):
+            raise TokenInvalid(_NO_JWT) from None
+        raise
     return SessionCaller(claims.user_id, claims.session_id)
 
 

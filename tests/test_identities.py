@@ -23,6 +23,7 @@ from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from tests.issuer import Issuer
+from tests.test_issuers import ATTACKS
 
 TASKS = "/api/me/tasks"
 ME = "/api/auth/me"
@@ -242,6 +243,42 @@ def test_same_subject_of_another_issuer_is_nobody(
     for token in (other_issuer.token(), preview):
         assert_error(ApiClient(token).get(TASKS), 401, "TOKEN_INVALID")
     assert User.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    # White space around a header's value is none of it.
+    [pytest.param(make, id=name) for name, _, make in ATTACKS if name != "blank"],
+)
+def test_attack_gets_in_nowhere(make: Callable[[Issuer], str], issuer: Issuer, db: None) -> None:
+    """[A1] Neither to read nor to write, and no account is made. Why is test_issuers'."""
+    client = ApiClient(make(issuer))
+
+    for answer in (client.get(TASKS), client.post(TASKS, {"title": "x"}), client.get(ME)):
+        assert answer.status_code == 401
+        assert 'error="invalid_token"' in answer["WWW-Authenticate"]
+    assert not User.objects.exists()
+
+
+def test_opaque_token_is_told_to_be_none(issuer: Issuer, db: None) -> None:
+    """[A1] What Better Auth's bearer plugin gives the front end is for Better Auth alone."""
+    response = ApiClient("hXc1aTzrGCHD5cwGDBhMEyS4OzUlaNRf.c2lnbmF0dXJl").get(TASKS)
+
+    assert_error(response, 401, "TOKEN_INVALID")
+    assert "/api/auth/token" in response["WWW-Authenticate"]
+
+
+def test_outage_of_the_issuer_harms_nobody_who_signed_in_here(
+    issuer: Issuer, alice_client: ApiClient
+) -> None:
+    """[A2] And its own people are told to try again, not that their tokens are bad."""
+    issuer.close()
+
+    response = client_of(issuer).get(TASKS)
+
+    assert_error(response, 503, "SERVICE_UNAVAILABLE")
+    assert int(response["Retry-After"]) > 0
+    assert data_of(alice_client.get(TASKS)) == []
 
 
 # --- The end ------------------------------------------------------------------------------------

@@ -1,0 +1,87 @@
+"""A service where people sign in at an identity provider alone."""
+
+import json
+from collections.abc import Iterator
+from importlib import reload
+from typing import Any
+
+import pytest
+from django.urls import clear_url_caches
+
+import accounts.urls
+import todo_project.urls
+from accounts.models import Identity, User
+from tests.client import ApiClient, Browser, assert_error, data_of
+from tests.conftest import PASSWORD, begin_session
+from tests.issuer import Issuer
+
+GONE = [
+    ("POST", "/api/auth/register"),
+    ("POST", "/api/auth/token"),
+    ("POST", "/api/auth/token/refresh"),
+    ("POST", "/api/auth/logout"),
+    ("POST", "/api/auth/password"),
+    ("POST", "/api/auth/password/reset"),
+    ("POST", "/api/auth/password/reset/confirm"),
+    ("GET", "/api/auth/sessions"),
+    ("DELETE", "/api/auth/sessions/0198f000-0000-7000-8000-000000000000"),
+]
+
+
+@pytest.fixture
+def no_local_accounts(settings: Any, issuer: Issuer) -> Iterator[None]:
+    """As a process that was started with LOCAL_ACCOUNTS=false."""
+
+    def read_routes() -> None:
+        reload(accounts.urls)
+        reload(todo_project.urls)
+        clear_url_caches()
+
+    settings.LOCAL_ACCOUNTS = False
+    read_routes()
+    yield
+    settings.LOCAL_ACCOUNTS = True
+    read_routes()
+
+
+@pytest.mark.parametrize(("method", "path"), GONE, ids=[path for _, path in GONE])
+def test_routes_of_local_accounts_are_gone(
+    method: str, path: str, no_local_accounts: None, alice_client: ApiClient
+) -> None:
+    """[A3] With a token and without: 404, as of any other path."""
+    for headers in ({}, {"authorization": f"Bearer {alice_client.access}"}):
+        # Without the look into the committed document, which has them.
+        response: Any = Browser().generic(method, path, headers=headers)
+        assert_error(response, 404, "NOT_FOUND")
+
+
+def test_document_has_no_routes_of_local_accounts(
+    no_local_accounts: None, client: ApiClient
+) -> None:
+    """[A3]"""
+    paths = json.loads(client.get("/api/schema?format=json").content)["paths"]
+
+    assert not {path for _, path in GONE} & paths.keys()
+    assert {"/api/auth/me", "/api/auth/identities", "/api/{user_id}/tasks"} <= paths.keys()
+
+
+def test_people_of_the_provider_work(no_local_accounts: None, issuer: Issuer, db: None) -> None:
+    """[A3]"""
+    client = ApiClient(issuer.token())
+
+    data_of(client.post("/api/me/tasks", {"title": "Mine"}), 201)
+    assert client.post("/api/auth/logout-all").status_code == 204
+
+
+def test_operators_sign_in_to_admin(no_local_accounts: None, olga: User) -> None:
+    """[A3]"""
+    form = {"username": olga.email, "password": PASSWORD, "next": "/admin/"}
+
+    assert Browser().post("/admin/login/", form)["Location"] == "/admin/"
+
+
+def test_sessions_from_before_go_on(no_local_accounts: None, alice: User, issuer: Issuer) -> None:
+    """Until they would have to be refreshed."""
+    Identity.objects.create(user=alice, issuer=issuer.name, subject="alice")
+
+    assert data_of(ApiClient(begin_session(alice).access).get("/api/me/tasks")) == []
