@@ -244,7 +244,7 @@ class Session(models.Model):
     """A sign-in on one device, and the one refresh token that is good for it.
 
     Tokens are kept as hashes, so that nobody who reads the table can use them. Whoever has the one
-    that was spent last can have its successor made again (session_tokens.succeeding_pair).
+    that was spent last can have its successor made again (session_tokens.succeeding_pairs).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -6,7 +6,7 @@ both pass, keeps live refresh tokens in clear, and does not notice that one is u
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,11 +15,12 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from rest_framework_simplejwt import tokens
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 from rest_framework_simplejwt.tokens import Token
 
 from todo_project.api.errors import TokenExpired, TokenInvalid
+
+from .signing_keys import SigningKeys, signing_keys
 
 _TEXTS = ("token_type", "iss", "aud", "jti", "sub", "sid")
 _TIMES = ("iat", "exp")
@@ -28,16 +29,25 @@ _TIMES_WHERE_THERE = ("nbf", "auth_time")
 _SECONDS = range(2**33)
 
 
-class AccessToken(tokens.AccessToken):
+class SessionToken(Token):
+    """simplejwt's, verified by the keys of the service, the types of its claims looked at."""
+
     def verify(self) -> None:
         _check_claims(self.payload)
         super().verify()
 
+    def get_token_backend(self) -> SigningKeys:
+        return signing_keys()
 
-class RefreshToken(tokens.RefreshToken):
-    def verify(self) -> None:
-        _check_claims(self.payload)
-        super().verify()
+
+class AccessToken(SessionToken):
+    token_type = "access"  # noqa: S105
+    lifetime = settings.ACCESS_TOKEN_LIFETIME
+
+
+class RefreshToken(SessionToken):
+    token_type = "refresh"  # noqa: S105
+    lifetime = settings.REFRESH_TOKEN_LIFETIME
 
 
 def _check_claims(payload: Mapping[str, Any]) -> None:
@@ -78,27 +88,31 @@ class Claims:
 
 def issue_pair(claims: Claims) -> TokenPair:
     """Makes the first tokens of a session, at its sign-in."""
-    return _pair(claims, issued_at=claims.signed_in_at, seed=secrets.token_hex())
+    return next(_pairs(claims, issued_at=claims.signed_in_at, seed=secrets.token_hex()))
 
 
-def succeeding_pair(spent: str, claims: Claims, *, issued_at: datetime) -> TokenPair:
+def succeeding_pairs(spent: str, claims: Claims, *, issued_at: datetime) -> Iterator[TokenPair]:
     """Makes the tokens that take the place of refresh token `spent`, whose claims are `claims`.
+
+    By the present key, and then by each one that another process may have made them with.
 
     A function of its arguments, the signing key and the settings: an answer that was lost is made
     again to the byte, and needn't be kept. Without the key nobody can, whatever else they know.
     """
-    return _pair(claims, issued_at=issued_at, seed=spent)
+    return _pairs(claims, issued_at=issued_at, seed=spent)
 
 
-def _pair(claims: Claims, *, issued_at: datetime, seed: str) -> TokenPair:
+def _pairs(claims: Claims, *, issued_at: datetime, seed: str) -> Iterator[TokenPair]:
     access = _issue(AccessToken(), claims, issued_at, seed)
     refresh = _issue(RefreshToken(), claims, issued_at, seed)
-    return TokenPair(
-        access=str(access),
-        refresh=str(refresh),
-        access_lifetime_seconds=access["exp"] - access["iat"],
-        refresh_expires_at=datetime.fromtimestamp(refresh["exp"], UTC),
-    )
+    keys = signing_keys()
+    for kid in keys.ids:
+        yield TokenPair(
+            access=keys.encode(access.payload, kid),
+            refresh=keys.encode(refresh.payload, kid),
+            access_lifetime_seconds=access["exp"] - access["iat"],
+            refresh_expires_at=datetime.fromtimestamp(refresh["exp"], UTC),
+        )
 
 
 def read_access(raw: bytes) -> Claims:

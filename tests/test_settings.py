@@ -18,6 +18,7 @@ from todo_project.environment import Environment, Rate
 
 SECRET = "s" * 50
 KEY = "k" * 32
+HIDDEN = "hidden"
 URL = "postgresql://app:hunter2@db.example.com/todo"
 POOLED = "postgresql://app:hunter2@ep-x-pooler.example.com/todo"
 
@@ -110,6 +111,22 @@ def test_four_variables_are_enough() -> None:
         ("ALLOWED_HOSTS", "[::1]:8000", "matches no host"),
         ("ALLOWED_HOSTS", "[::0001]", "matches no host"),
         ("JWT_SIGNING_KEY", SECRET, "the same as SECRET_KEY"),
+        ("SECRET_KEY_FALLBACKS", "o" * 49, "a key is too short; valid: at least 50 bytes each"),
+        ("SECRET_KEY_FALLBACKS", f"{'o' * 50},{'p' * 49}", "valid: at least 50 bytes each"),
+        ("SECRET_KEY_FALLBACKS", SECRET, "the same as SECRET_KEY; valid: each key in one place"),
+        ("SECRET_KEY_FALLBACKS", f"{'o' * 50},{'o' * 50}", "a key is there twice"),
+        ("SECRET_KEY_FALLBACKS", ",".join(f"{n:050}" for n in range(11)), "11 keys are too many"),
+        ("JWT_PREVIOUS_SIGNING_KEYS", "o" * 31, "a key is too short; valid: at least 32 bytes"),
+        ("JWT_PREVIOUS_SIGNING_KEYS", f"{'o' * 20},{'o' * 30}", "none can have a comma"),
+        ("JWT_PREVIOUS_SIGNING_KEYS", f"{'o' * 40},{KEY}", "the same as JWT_SIGNING_KEY"),
+        ("JWT_PREVIOUS_SIGNING_KEYS", SECRET, "the same as SECRET_KEY"),
+        ("JWT_PREVIOUS_SIGNING_KEYS", f"{'o' * 32}, {'o' * 32}", "a key is there twice"),
+        (
+            "JWT_PREVIOUS_SIGNING_KEYS",
+            ",".join(f"{n:032}" for n in range(11)),
+            "11 keys are too many; valid: at most 10",
+        ),
+        ("JWT_PREVIOUS_SIGNING_KEYS", f"{'o' * 32}\udcff", "text in UTF-8"),
         ("CORS_ALLOWED_ORIGINS", "https://[x", "valid: https://host or"),
         ("DEBUG", "maybe", "'maybe' is not a boolean; valid: true, false"),
         ("DEBUG", "on", "valid: true, false"),
@@ -411,6 +428,34 @@ def test_keys_come_in_the_clear_from_loopback_alone(host: str) -> None:
     assert faults(variables).keys() == {"AUTH_JWKS_URL"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", f"{HIDDEN}{'s' * 30}"),
+        ("JWT_SIGNING_KEY", f"{HIDDEN}{'k' * 15}"),
+        ("SECRET_KEY_FALLBACKS", f"{HIDDEN}{'s' * 30},{HIDDEN}"),
+        ("JWT_PREVIOUS_SIGNING_KEYS", f"{HIDDEN},{'k' * 40}"),
+        ("JWT_PREVIOUS_SIGNING_KEYS", ",".join([f"{HIDDEN}{'k' * 40}"] * 2)),
+    ],
+)
+def test_refusal_of_a_key_tells_nothing_of_it(name: str, value: str) -> None:
+    """[A6] [C1]"""
+    with pytest.raises(ImproperlyConfigured) as refused:
+        load({**PRODUCTION, name: value})
+
+    assert HIDDEN not in str(refused.value)
+
+
+def test_no_key_has_two_uses() -> None:
+    """[A6] [C1] Of the lists, either; only the later one is refused."""
+    old = {"SECRET_KEY_FALLBACKS": "o" * 50, "JWT_PREVIOUS_SIGNING_KEYS": f"{'p' * 50},{'o' * 50}"}
+
+    found = faults({**PRODUCTION, **old})
+
+    assert found.keys() == {"JWT_PREVIOUS_SIGNING_KEYS"}
+    assert "the same as SECRET_KEY_FALLBACKS" in found["JWT_PREVIOUS_SIGNING_KEYS"]
+
+
 def test_sender_is_checked_in_development_too() -> None:
     assert faults({"DEBUG": "true", "DEFAULT_FROM_EMAIL": "Todo"}).keys() == {"DEFAULT_FROM_EMAIL"}
 
@@ -451,6 +496,16 @@ def test_every_fault_is_named_at_once() -> None:
             "https://a.example/#/reset?token={token}",
         ),
         ("CSRF_TRUSTED_ORIGINS", "https://a.example", None, ["https://a.example"]),
+        ("SECRET_KEY_FALLBACKS", "", None, []),
+        ("SECRET_KEY_FALLBACKS", f"{'o' * 50} , {'p' * 50},", None, ["o" * 50, "p" * 50]),
+        ("JWT_PREVIOUS_SIGNING_KEYS", "", None, []),
+        ("JWT_PREVIOUS_SIGNING_KEYS", f"{'o' * 32},{'p' * 32}", None, ["o" * 32, "p" * 32]),
+        (
+            "JWT_PREVIOUS_SIGNING_KEYS",
+            ",".join(f"{n:032}" for n in range(10)),
+            None,
+            [f"{n:032}" for n in range(10)],
+        ),
         ("DEFAULT_FROM_EMAIL", "todo@a.example", None, "todo@a.example"),
         ("DEFAULT_FROM_EMAIL", '"Tödo, Inc" <a@ü.example>', None, '"Tödo, Inc" <a@ü.example>'),
         ("EMAIL_URL", "smtp://a.example", "EMAIL_IS_CONFIGURED", True),

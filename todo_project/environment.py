@@ -7,7 +7,7 @@ time; `Environment.refuse_faults` raises them. No value is ever echoed that may 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import getaddresses
 from ipaddress import IPv6Address
 from typing import Any, NamedTuple
@@ -20,6 +20,8 @@ from django.http.request import split_domain_port, validate_host
 
 from .libpq import parameter_faults
 
+# Each is tried for what names none, so that a long list costs something.
+_SECRETS_MAX = 10
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _POSTGRESQL_SCHEMES = ("postgres", "postgresql")
 _ENGINE = "django.db.backends.postgresql"
@@ -259,6 +261,29 @@ class Environment:
         elif len(value.encode()) < minimum_bytes:
             self.refuse(name, f"too short; valid: at least {minimum_bytes} bytes")
         return value
+
+    def secrets(self, name: str, *, minimum_bytes: int) -> list[str]:
+        """A list of secrets, of at least `minimum_bytes` each, that have no comma."""
+        values = self.names(name)
+        if len(values) > _SECRETS_MAX:
+            self.refuse(name, f"{len(values)} keys are too many; valid: at most {_SECRETS_MAX}")
+        if any(len(value.encode()) < minimum_bytes for value in values):
+            self.refuse(
+                name,
+                f"a key is too short; valid: at least {minimum_bytes} bytes each, separated by "
+                "commas, so that none can have a comma",
+            )
+        return values
+
+    def refuse_repeated(self, secrets: Mapping[str, Sequence[str]]) -> None:
+        """Refuses a secret that stands twice: in one variable, or in two for whatever use."""
+        names: dict[str, str] = {}
+        for name, values in secrets.items():
+            for value in filter(None, values):
+                if value in names:
+                    place = f"the same as {names[value]}" if names[value] != name else "there twice"
+                    self.refuse(name, f"a key is {place}; valid: each key in one place, once")
+                names.setdefault(value, name)
 
     def database(self, name: str) -> dict[str, Any] | None:
         """Django's settings of the PostgreSQL database that a URL names; None where it is not set.

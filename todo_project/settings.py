@@ -32,9 +32,18 @@ SECRET_KEY = env.secret(
 JWT_SIGNING_KEY = env.secret(
     "JWT_SIGNING_KEY", minimum_bytes=32, fallback=secrets.token_urlsafe(50) if DEBUG else None
 )
-
-if SECRET_KEY and SECRET_KEY == JWT_SIGNING_KEY:
-    env.refuse("JWT_SIGNING_KEY", "the same as SECRET_KEY; make another with `make secret`")
+# What was signed before a key was changed, or by a process that has the new one already, is still
+# good: docs/operations.md has the steps.
+SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS", minimum_bytes=50)
+JWT_PREVIOUS_SIGNING_KEYS = env.secrets("JWT_PREVIOUS_SIGNING_KEYS", minimum_bytes=32)
+env.refuse_repeated(
+    {
+        "SECRET_KEY": [SECRET_KEY],
+        "JWT_SIGNING_KEY": [JWT_SIGNING_KEY],
+        "SECRET_KEY_FALLBACKS": SECRET_KEY_FALLBACKS,
+        "JWT_PREVIOUS_SIGNING_KEYS": JWT_PREVIOUS_SIGNING_KEYS,
+    }
+)
 
 ALLOWED_HOSTS = env.hosts(
     "ALLOWED_HOSTS", default=("localhost", "127.0.0.1", "[::1]") if DEBUG else ()
@@ -335,7 +344,12 @@ if not LOCAL_ACCOUNTS and not AUTH_ISSUER:
 if AUTH_SHARED_SECRET:
     if len(AUTH_SHARED_SECRET.encode()) < 32:
         env.refuse("AUTH_SHARED_SECRET", "too short; valid: at least 32 bytes")
-    elif AUTH_SHARED_SECRET in (SECRET_KEY, JWT_SIGNING_KEY):
+    elif AUTH_SHARED_SECRET in (
+        SECRET_KEY,
+        JWT_SIGNING_KEY,
+        *SECRET_KEY_FALLBACKS,
+        *JWT_PREVIOUS_SIGNING_KEYS,
+    ):
         env.refuse(
             "AUTH_SHARED_SECRET",
             "the same as a secret of the service; valid: one that only the two share",

@@ -21,7 +21,7 @@ from accounts.serializers import (
     SessionSerializer,
     TokenPairSerializer,
 )
-from accounts.session_tokens import Claims, TokenPair, issue_pair, read_refresh, succeeding_pair
+from accounts.session_tokens import Claims, TokenPair, issue_pair, read_refresh, succeeding_pairs
 from accounts.throttles import RefreshThrottle, SignInThrottle, enforce_password_tries, keep_try
 from todo_project.addresses import client_address
 from todo_project.api.errors import InvalidCredentials, TokenInvalid
@@ -81,7 +81,7 @@ class RefreshView(PublicView):
         claims = read_refresh(spent)
         note_user(request, claims.user_id)
         issued_at = timezone.now()
-        pair = succeeding_pair(spent, claims, issued_at=issued_at)
+        pair = next(succeeding_pairs(spent, claims, issued_at=issued_at))
         if not Session.objects.rotate(
             claims.session_id,
             spent=spent,
@@ -163,11 +163,12 @@ def _pair_of_last_rotation(spent: str, claims: Claims) -> TokenPair:
     if rotation is None:
         Session.objects.filter(pk=claims.session_id).end()
         raise TokenInvalid("The refresh token is spent, or its session has ended. Sign in.")
-    pair = succeeding_pair(spent, claims, issued_at=rotation.issued_at)
-    if hash_token(pair.refresh) != rotation.refresh_hash:  # by another key, or other settings
-        raise TokenInvalid("The refresh token is spent, and its successor can't be made again.")
-    seconds_left = pair.access_lifetime_seconds - int(rotation.age.total_seconds())
-    return replace(pair, access_lifetime_seconds=max(0, seconds_left))
+    for pair in succeeding_pairs(spent, claims, issued_at=rotation.issued_at):
+        if hash_token(pair.refresh) == rotation.refresh_hash:
+            seconds_left = pair.access_lifetime_seconds - int(rotation.age.total_seconds())
+            return replace(pair, access_lifetime_seconds=max(0, seconds_left))
+    # By a key that isn't known here, or by other settings.
+    raise TokenInvalid("The refresh token is spent, and its successor can't be made again.")
 
 
 def _user_agent(request: Request) -> str:

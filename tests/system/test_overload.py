@@ -33,7 +33,7 @@ LATE_S = service_settings.QUEUE_TIME_LIMIT_SECONDS + service_settings.TURN_TIME_
 
 @pytest.fixture
 def access(alice: User, settings: object) -> str:
-    settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "SIGNING_KEY": KEYS["JWT_SIGNING_KEY"]}  # type: ignore[attr-defined]
+    settings.JWT_SIGNING_KEY = KEYS["JWT_SIGNING_KEY"]  # type: ignore[attr-defined]
     return begin_session(alice).access
 
 

@@ -27,7 +27,7 @@ def test_restarts_in_turn_fail_no_request(
     alice: User,
     settings: object,
 ) -> None:
-    settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "SIGNING_KEY": KEYS["JWT_SIGNING_KEY"]}  # type: ignore[attr-defined]
+    settings.JWT_SIGNING_KEY = KEYS["JWT_SIGNING_KEY"]  # type: ignore[attr-defined]
     options = ("--processes", "1", "--drain-seconds", DRAIN_SECONDS)
     behind = {"RATE_LIMIT_WRITES": "off", "TRUSTED_PROXIES": "1"}
     servers = [serve(*options, **behind) for _ in range(2)]

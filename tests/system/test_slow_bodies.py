@@ -36,7 +36,7 @@ def test_service_goes_on(
     alice: User,
     settings: object,
 ) -> None:
-    settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "SIGNING_KEY": KEYS["JWT_SIGNING_KEY"]}  # type: ignore[attr-defined]
+    settings.JWT_SIGNING_KEY = KEYS["JWT_SIGNING_KEY"]  # type: ignore[attr-defined]
     server = serve("--processes", "1", TRUSTED_PROXIES="1")
     port = balance(server) if is_proxied else server.port
     url = f"http://127.0.0.1:{port}"

@@ -25,7 +25,7 @@ def test_answers_that_nobody_reads(
     alice: User,
     settings: object,
 ) -> None:
-    settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "SIGNING_KEY": KEYS["JWT_SIGNING_KEY"]}  # type: ignore[attr-defined]
+    settings.JWT_SIGNING_KEY = KEYS["JWT_SIGNING_KEY"]  # type: ignore[attr-defined]
     text = "\N{GRINNING FACE}" * DESCRIPTION_MAX_CHARACTERS
     Task.objects.bulk_create(
         Task(user_id=alice.pk, title="x", description=text) for _ in range(200)
