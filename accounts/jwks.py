@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 SAME_ALGORITHMS = {"Ed25519": "EdDSA"}
 # What a type of key (and its curve) may verify. RFC 8725, section 3.1: a key has one algorithm; an
 # RSA key that doesn't say which has two.
-_FAMILIES: Mapping[tuple[object, object], tuple[str, ...]] = {
+_FAMILIES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("OKP", "Ed25519"): ("EdDSA",),
     ("EC", "P-256"): ("ES256",),
     ("EC", "P-384"): ("ES384",),
-    ("RSA", None): ("RS256", "PS256"),
+    ("RSA", ""): ("RS256", "PS256"),
 }
 _PUBLIC_MEMBERS = {"OKP": ("crv", "x"), "EC": ("crv", "x", "y"), "RSA": ("n", "e")}
 RSA_MIN_BITS = 2048  # RFC 7518, section 3.3
@@ -58,8 +58,8 @@ def read_key(jwk: object) -> Key:
         raise UnusableKeyError("no object")
     kty: Any = jwk.get("kty")
     kid, use, operations = jwk.get("kid"), jwk.get("use"), jwk.get("key_ops")
-    curve = None if kty == "RSA" else jwk.get("crv")
-    family = _FAMILIES.get((kty, curve), ()) if _are_texts(kty, curve or "") else ()
+    curve: Any = "" if kty == "RSA" else jwk.get("crv")
+    family = _FAMILIES.get((kty, curve), ()) if _are_texts(kty, curve) else ()
     if not family:
         raise UnusableKeyError(f"a type that isn't used here: kty {kty!r}, crv {jwk.get('crv')!r}")
     if kid is not None and not isinstance(kid, str):
