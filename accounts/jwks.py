@@ -7,7 +7,7 @@ again for each request, forgets all keys when their time is over, and bounds nei
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, get_ident
 from time import monotonic
 from typing import Any, Protocol
 
@@ -185,7 +185,9 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
+    began_by: int  # a thread
     deadline: float
+    patience_until: float  # of whoever came later
     is_over: Event
 
 
@@ -233,7 +235,12 @@ class IssuerKeys:
                 return None
             if is_forced:
                 self._forced_until = now + settings.ISSUER_FORCED_INTERVAL_SECONDS
-            fetch = _Fetch(now + settings.ISSUER_TIME_LIMIT_SECONDS, Event())
+            fetch = _Fetch(
+                began_by=get_ident(),
+                deadline=now + settings.ISSUER_TIME_LIMIT_SECONDS,
+                patience_until=now + settings.ISSUER_PATIENCE_SECONDS,
+                is_over=Event(),
+            )
             Thread(target=self._run, args=[fetch], name="issuer-keys", daemon=True).start()
             self._fetch = fetch
             return fetch
@@ -241,11 +248,13 @@ class IssuerKeys:
     def _awaited(self, fetch: _Fetch | None) -> KeySet:
         """The set after a fetch. Raises IssuerUnavailable where there is none, or it failed.
 
-        Of an issuer that failed before nobody waits any more: threads are few, and other people
-        need them. The next fetch tells.
+        Threads are few, and other people need them. So one waits to the end, the others not for
+        long; and after a failure nobody does until a fetch went well.
         """
         if fetch is not None and not self._is_failing:
-            fetch.is_over.wait(max(fetch.deadline - monotonic(), 0))
+            is_mine = fetch.began_by == get_ident()
+            until = fetch.deadline if is_mine else fetch.patience_until
+            fetch.is_over.wait(max(until - monotonic(), 0))
         held = self._held
         is_unknown = self._is_failing or (fetch is not None and not fetch.is_over.is_set())
         if held is None or is_unknown or monotonic() >= held.good_until:
