@@ -52,7 +52,7 @@ for _name in SAME_ALGORITHMS:
 
 # What the client is told, by the reason that the log has. In RFC 6750's characters.
 MESSAGES = {
-    "malformed": "The token is no signed JWT.",
+    "malformed": "The token is no signed JWT. Of Better Auth /api/auth/token gives one.",
     "size": f"The token is too large. At most {settings.OUTSIDE_TOKEN_MAX_BYTES} bytes are read.",
     "type": "This kind of token is not meant for APIs. Send an access token.",
     "algorithm": "The token is signed by an algorithm that is not accepted here.",

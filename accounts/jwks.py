@@ -7,7 +7,7 @@ again for each request, forgets all keys when their time is over, and bounds nei
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, get_ident
 from time import monotonic
 from typing import Any, Protocol
 
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 SAME_ALGORITHMS = {"Ed25519": "EdDSA"}
 # What a type of key (and its curve) may verify. RFC 8725, section 3.1: a key has one algorithm; an
 # RSA key that doesn't say which has two.
-_FAMILIES: Mapping[tuple[object, object], tuple[str, ...]] = {
+_FAMILIES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("OKP", "Ed25519"): ("EdDSA",),
     ("EC", "P-256"): ("ES256",),
     ("EC", "P-384"): ("ES384",),
-    ("RSA", None): ("RS256", "PS256"),
+    ("RSA", ""): ("RS256", "PS256"),
 }
 _PUBLIC_MEMBERS = {"OKP": ("crv", "x"), "EC": ("crv", "x", "y"), "RSA": ("n", "e")}
 RSA_MIN_BITS = 2048  # RFC 7518, section 3.3
@@ -58,8 +58,8 @@ def read_key(jwk: object) -> Key:
         raise UnusableKeyError("no object")
     kty: Any = jwk.get("kty")
     kid, use, operations = jwk.get("kid"), jwk.get("use"), jwk.get("key_ops")
-    curve = None if kty == "RSA" else jwk.get("crv")
-    family = _FAMILIES.get((kty, curve), ()) if _are_texts(kty, curve or "") else ()
+    curve: Any = "" if kty == "RSA" else jwk.get("crv")
+    family = _FAMILIES.get((kty, curve), ()) if _are_texts(kty, curve) else ()
     if not family:
         raise UnusableKeyError(f"a type that isn't used here: kty {kty!r}, crv {jwk.get('crv')!r}")
     if kid is not None and not isinstance(kid, str):
@@ -185,7 +185,9 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
+    began_by: int  # a thread
     deadline: float
+    patience_until: float  # of whoever came later
     is_over: Event
 
 
@@ -233,7 +235,12 @@ class IssuerKeys:
                 return None
             if is_forced:
                 self._forced_until = now + settings.ISSUER_FORCED_INTERVAL_SECONDS
-            fetch = _Fetch(now + settings.ISSUER_TIME_LIMIT_SECONDS, Event())
+            fetch = _Fetch(
+                began_by=get_ident(),
+                deadline=now + settings.ISSUER_TIME_LIMIT_SECONDS,
+                patience_until=now + settings.ISSUER_PATIENCE_SECONDS,
+                is_over=Event(),
+            )
             Thread(target=self._run, args=[fetch], name="issuer-keys", daemon=True).start()
             self._fetch = fetch
             return fetch
@@ -241,11 +248,13 @@ class IssuerKeys:
     def _awaited(self, fetch: _Fetch | None) -> KeySet:
         """The set after a fetch. Raises IssuerUnavailable where there is none, or it failed.
 
-        Of an issuer that failed before nobody waits any more: threads are few, and other people
-        need them. The next fetch tells.
+        Threads are few, and other people need them. So one waits to the end, the others not for
+        long; and after a failure nobody does until a fetch went well.
         """
         if fetch is not None and not self._is_failing:
-            fetch.is_over.wait(max(fetch.deadline - monotonic(), 0))
+            is_mine = fetch.began_by == get_ident()
+            until = fetch.deadline if is_mine else fetch.patience_until
+            fetch.is_over.wait(max(until - monotonic(), 0))
         held = self._held
         is_unknown = self._is_failing or (fetch is not None and not fetch.is_over.is_set())
         if held is None or is_unknown or monotonic() >= held.good_until:

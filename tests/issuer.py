@@ -227,7 +227,7 @@ def _handler_of(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
                     self.drip(b"HTTP/1.0 200 OK\r\n", is_head=True)
                     return
                 case "huge":
-                    body = body[:-1] + b" " * 50_000_000 + body[-1:]
+                    body = body[:-1] + b" " * 5_000_000 + body[-1:]
                 case "broken":
                     body = body[:-2]
                 case "deep":

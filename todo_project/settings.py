@@ -373,8 +373,11 @@ OUTSIDE_TOKEN_MAX_LIFETIME = timedelta(days=30)
 ISSUER_KEYS_FRESH = timedelta(minutes=10)
 # How long the issuer may be away: its people go on working, with the keys that were known.
 ISSUER_KEYS_GOOD = timedelta(hours=24)
-# For everything, from the host's address to the last byte; requests without a key wait for it.
+# For everything, from the host's address to the last byte; the request that needs a key waits.
 ISSUER_TIME_LIMIT_SECONDS = 3
+# So long requests wait for a fetch that another began: less than TURN_TIME_LIMIT_SECONDS, so that
+# an issuer that hangs, and all whose turn it is wait for it, refuses nobody who needs no key.
+ISSUER_PATIENCE_SECONDS = 1
 # Whoever invents names of keys makes this process ask the issuer so often, and no more.
 ISSUER_FORCED_INTERVAL_SECONDS = 30
 ISSUER_REST_SECONDS = 10  # after a failure
