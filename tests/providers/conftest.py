@@ -142,9 +142,13 @@ def better_auth(
     request: pytest.FixtureRequest, tmp_path: Path, settings: Any
 ) -> Iterator[BetterAuth]:
     """The identity provider of the service, with no one in it; indirect parameter: its form."""
-    server = BetterAuth(tmp_path, getattr(request, "param", "plain"))
+    form = getattr(request, "param", "plain")
+    server = BetterAuth(tmp_path, form)
+    # As docs/identity-providers.md has it.
     settings.AUTH_ISSUER = server.issuer
     settings.AUTH_JWKS_URL = server.jwks_url
     settings.AUTH_AUDIENCE = [server.issuer]
+    settings.AUTH_ALGORITHMS = ["EdDSA"]
+    settings.AUTH_REQUIRED_CLAIMS = {"banned": [False, None]} if form == "neon" else {}
     yield server
     server.end()
