@@ -18,7 +18,7 @@ from django.contrib.admin.utils import model_ngettext
 from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
 from django.contrib.auth.models import Group
-from django.db.models import DO_NOTHING, Exists, ForeignObjectRel, Model, OuterRef, Q, QuerySet
+from django.db.models import Exists, ForeignObjectRel, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Lower
 from django.http import HttpRequest
 from django.urls import reverse
@@ -28,7 +28,7 @@ from django.utils.safestring import SafeString
 from todo_project.admin import LargeTableAdmin, capped_count
 
 from .credentials import canonical_email
-from .models import Session, User
+from .models import Session, User, belongings
 
 RIGHTS = ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
 
@@ -172,7 +172,7 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
             '<a href="{}?q={}">{}</a>',
             (
                 (_url("changelist", relation.related_model), quote(user.email), _plural(relation))
-                for relation in _belongings()
+                for relation in belongings()
             ),
         )
 
@@ -279,18 +279,9 @@ def _log_changes(request: HttpRequest, changed: Iterable[Model], message: str) -
     LogEntry.objects.log_actions(_operator_id(request), changed, CHANGE, message)
 
 
-def _belongings() -> list[ForeignObjectRel]:
-    """The relations whose rows the database deletes with their user."""
-    return [
-        relation
-        for relation in User._meta.related_objects
-        if getattr(relation, "on_delete", None) is DO_NOTHING
-    ]
-
-
 def _count_belongings(users: list[User]) -> Iterator[str]:
     """Such as "1 session" and "more than 1,000 tasks"; a bounded query for each."""
-    for relation in _belongings():
+    for relation in belongings():
         model = relation.related_model
         owned: QuerySet[Model] = QuerySet(model).filter(**{f"{relation.field.name}__in": users})
         count = capped_count(owned)

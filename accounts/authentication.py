@@ -1,65 +1,26 @@
-"""Who calls: an access token, checked against its session on every request."""
+"""Tells who calls by the token that came with the request."""
 
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, ClassVar, cast
+from datetime import datetime
+from typing import Any, cast
 from uuid import UUID
 
+from django.conf import settings
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from todo_project.api.errors import SessionEnded
-
-from .models import Session, User
-from .tokens import read_access
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A user of whom only the id is known, which is what an access token says.
-
-    `request.user` where there is a Bearer.
-    """
-
-    pk: UUID
-    is_authenticated: ClassVar[bool] = True
+from .callers import IssuerCaller, SessionCaller, TokenUser
+from .issuers import is_outside, read_outside
+from .models import User
+from .session_tokens import read_access
 
 
-@dataclass(frozen=True, slots=True)
-class Bearer:
-    """Whoever bears a good access token, before it was looked up whether its session has ended.
+class BearerAuthentication(JWTAuthentication):
+    """`Authorization: Bearer <token>`; without the header the caller is anonymous.
 
-    A todo_project.api.callers.Caller.
-    """
+    `request.auth` is a Caller, and `request.user` their User, by one query; a TokenUser, without
+    any, in a view that `defers_caller_check`.
 
-    user_id: UUID
-    session_id: UUID
-
-    @property
-    def live_sql(self) -> str:
-        return _live_sql()
-
-    def check(self) -> None:
-        if not Session.objects.of_token(self.session_id, self.user_id).exists():
-            raise SessionEnded()
-
-
-@cache
-def _live_sql() -> str:
-    # Compiled once from the queryset, so that both always mean the same.
-    names = {UUID(int=1): "%(session_id)s", UUID(int=2): "%(user_id)s"}
-    sessions = Session.objects.of_token(*names).values("user_id")
-    sql, parameters = sessions.query.sql_with_params()
-    return sql % tuple(names[parameter] for parameter in parameters)
-
-
-class SessionTokenAuthentication(JWTAuthentication):
-    """`Authorization: Bearer <access token>`; without the header the caller is anonymous.
-
-    `request.user` is the user and `request.auth` the session, by one query. A view that
-    `defers_session_check` gets a Person and a Bearer instead, without any query.
-
-    Raises TokenExpired, TokenInvalid or SessionEnded.
+    Raises TokenExpired, TokenInvalid or what the Caller's `refusal` is.
     """
 
     def __init__(self) -> None:
@@ -70,25 +31,43 @@ class SessionTokenAuthentication(JWTAuthentication):
         scheme, _, raw_token = (header or b"").strip().partition(b" ")
         if scheme.lower() != b"bearer":  # RFC 9110, section 11.1: in any case
             return None
-        claims = read_access(raw_token.strip())
-        note_user(request, claims.user_id)
-        if request.parser_context["view"].defers_session_check:
-            return Person(claims.user_id), Bearer(claims.user_id, claims.session_id)
-        sessions = Session.objects.of_token(claims.session_id, claims.user_id)
-        session = sessions.select_related("user").first()
-        if session is None:
-            raise SessionEnded()
-        return session.user, session
+        caller = _caller_of(raw_token.strip())
+        note_user(request, caller.user_id)
+        if request.parser_context["view"].defers_caller_check:
+            return TokenUser(caller.user_id), caller
+        return caller.load_user(), caller
 
 
-def caller(request: Request) -> User:
-    """Whose access token came with the request. For views that require one."""
+def _caller_of(raw_token: bytes) -> SessionCaller | IssuerCaller:
+    """The bearer of a token, of whatever kind it says it is: a fault in it is never looked over.
+
+    Raises TokenExpired, TokenInvalid, IssuerUnavailable, or what IssuerCaller.of does.
+    """
+    if settings.AUTH_ISSUER and is_outside(raw_token):
+        return IssuerCaller.of(read_outside(raw_token))
+    claims = read_access(raw_token)
+    return SessionCaller(claims.user_id, claims.session_id)
+
+
+def current_user(request: Request) -> User:
+    """Who calls. For views that require a token."""
     return cast("User", request.user)
 
 
-def current_session(request: Request) -> Session:
-    """The session of the access token. For views that require one."""
-    return cast("Session", request.auth)
+def current_session_id(request: Request) -> UUID | None:
+    """The id of the caller's session; None for whoever came by another kind of token."""
+    return request.auth.session_id if isinstance(request.auth, SessionCaller) else None
+
+
+def current_identity_id(request: Request) -> UUID | None:
+    """The id of the identity that the caller came by; None for another kind of token."""
+    return request.auth.identity_id if isinstance(request.auth, IssuerCaller) else None
+
+
+def signed_in_outside_at(request: Request) -> datetime | None:
+    """When the caller signed in at the identity provider; None where they didn't come from it."""
+    caller: object = request.auth
+    return caller.claims.authenticated_at if isinstance(caller, IssuerCaller) else None
 
 
 def note_user(request: Request, user_id: UUID) -> None:

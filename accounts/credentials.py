@@ -60,8 +60,9 @@ def _is_local(domain: str) -> bool:
 
 
 class _MailboxFormField(forms.EmailField):
-    def to_python(self, value: Any) -> str:
-        return canonical_email(super().to_python(value) or "")
+    def to_python(self, value: Any) -> Any:
+        email = super().to_python(value)
+        return email and canonical_email(email)
 
 
 class MailboxField(models.EmailField):  # type: ignore[type-arg]  # generic in the stubs only

@@ -20,8 +20,8 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from todo_project.api.limits import Counter, count
 
-from .models import User
-from .tokens import make_reset_token
+from .mailed_tokens import make_reset_token
+from .models import Identity, User
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +159,19 @@ def send_password_reset(email: str) -> None:
     Whether somebody does is looked up in the thread too: the caller can't tell by the time.
     """
     queue.put(lambda: _prepare_password_reset(email))
+
+
+def send_identity_added(user: User, identity: Identity) -> None:
+    """Tells the account's address, where there is one, that there is another way into it."""
+    if user.email is None:
+        return
+    email, issuer = user.email, identity.issuer
+    message = (
+        f"Your account can now be used by signing in at {issuer}, too.\n\n"
+        f"If that wasn't you, change your password, and take that sign-in away: whoever added it "
+        f"knows your password.\n"
+    )
+    queue.put(lambda: _send("Another way to sign in", message, email))
 
 
 def _prepare_password_reset(email: str) -> Job | None:

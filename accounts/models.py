@@ -1,6 +1,6 @@
-"""People, and the sessions in which they are signed in."""
+"""People, and what lets them in: sessions, identities at a provider, personal tokens."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple, Self
 from uuid import UUID
@@ -8,11 +8,14 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
-from django.db.models import F
+from django.db.models import F, Q, Value
+from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.db.models.functions import Lower, Now
 from uuid_utils.compat import uuid7
 
+from todo_project.owners import owner_key
 from todo_project.text import validate_line
 
 from .credentials import (
@@ -24,6 +27,9 @@ from .credentials import (
 )
 
 NAME_MAX_CHARACTERS = 150
+ISSUER_MAX_CHARACTERS = 255
+SUBJECT_MAX_CHARACTERS = 255  # OpenID Connect Core 1.0, section 2
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class UserQuerySet(models.QuerySet["User"]):
@@ -67,10 +73,20 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person. Signs in with e-mail and password; there is no user name."""
+    """A person. Signs in with e-mail and password, or at a provider; there is no user name."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    email = MailboxField(max_length=EMAIL_MAX_CHARACTERS, validators=[validate_mailable])
+    # Null where an identity provider doesn't say that an address is the person's.
+    email = MailboxField(
+        max_length=EMAIL_MAX_CHARACTERS, null=True, blank=True, validators=[validate_mailable]
+    )
+    email_verified = models.BooleanField(
+        "e-mail verified", db_default=False, default=False, help_text="Mail to it was answered."
+    )
+    # The address to which a link is on its way that makes it the person's `email`, verified.
+    pending_email = MailboxField(
+        max_length=EMAIL_MAX_CHARACTERS, null=True, blank=True, editable=False
+    )
     name = models.CharField(max_length=NAME_MAX_CHARACTERS, blank=True, validators=[validate_line])
     is_active = models.BooleanField("active", default=True)
     is_staff = models.BooleanField("operator", default=False, help_text="May use this admin.")
@@ -90,10 +106,26 @@ class User(AbstractBaseUser, PermissionsMixin):
                 violation_error_code="unique",
                 violation_error_message="This e-mail address is taken.",
             ),
+            models.CheckConstraint(
+                condition=Q(email_verified=False) | Q(email__isnull=False),
+                name="accounts_user_email_verified",
+            ),
         ]
 
     def __str__(self) -> str:
-        return str(self.email)
+        return self.email or self.name or str(self.pk)
+
+    def sign_out_everywhere(self) -> None:
+        """Refuses every token that was issued until now, whatever its kind."""
+        self.sessions.end()
+        self.identities.update(valid_after=Now())
+
+    def has_nothing_but(self, identity: "Identity") -> bool:
+        """Whether the account is as the first request with a token of this identity made it."""
+        if not self.is_active or self.is_staff or self.is_superuser or self.has_usable_password():
+            return False
+        rows = [getattr(self, str(relation.get_accessor_name())).all() for relation in belongings()]
+        return not any(queryset.exclude(pk=identity.pk).exists() for queryset in rows)
 
     def set_password(self, raw_password: str | None) -> None:
         """Django's, of the normalized password; the hashes of all passwords are made here."""
@@ -118,6 +150,15 @@ class User(AbstractBaseUser, PermissionsMixin):
                 if keep_session is not None:
                     sessions = sessions.exclude(pk=keep_session)
                 sessions.end()
+
+
+def belongings() -> list[ForeignObjectRel]:
+    """The relations whose rows the database deletes with their user."""
+    return [
+        relation
+        for relation in User._meta.related_objects
+        if getattr(relation, "on_delete", None) is models.DO_NOTHING
+    ]
 
 
 class Rotation(NamedTuple):
@@ -203,19 +244,11 @@ class Session(models.Model):
     """A sign-in on one device, and the one refresh token that is good for it.
 
     Tokens are kept as hashes, so that nobody who reads the table can use them. Whoever has the one
-    that was spent last can have its successor made again (tokens.succeeding_pair).
+    that was spent last can have its successor made again (session_tokens.succeeding_pair).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        # The database cascades (migration 0002): whatever is inserted while the user is being
-        # deleted goes too, and nothing has to be loaded to be deleted.
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        related_name="sessions",
-    )
+    user = owner_key("sessions")
     refresh_hash = models.CharField(max_length=64)
     previous_refresh_hash = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -240,6 +273,112 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} since {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class IdentityQuerySet(models.QuerySet["Identity"]):
+    def of_token(self, identity_id: UUID, user_id: UUID, issued_at: datetime) -> Self:
+        """The identity that a provider's token names, while its user is active.
+
+        Tokens from before `valid_after` count no longer: the person has signed out everywhere.
+        """
+        return self.filter(
+            pk=identity_id, user=user_id, user__is_active=True, valid_after__lte=issued_at
+        )
+
+
+class Identity(models.Model):
+    """A person as an identity provider knows them. What a session is to the service's own tokens.
+
+    Only issuer and subject together tell who it is; an address never does.
+    Source: OpenID Connect Core 1.0, section 5.7
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = owner_key("identities")
+    # Compared byte for byte, whatever the database's own collation holds for equal.
+    issuer = models.CharField(max_length=ISSUER_MAX_CHARACTERS, db_collation="C")
+    subject = models.CharField(max_length=SUBJECT_MAX_CHARACTERS, db_collation="C")
+    valid_after = models.DateTimeField(
+        db_default=Value(EPOCH), editable=False, help_text="Tokens issued before are refused."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects: ClassVar = IdentityQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "identities"
+        indexes: ClassVar = [
+            # Serves a person's identities, and the person's deletion.
+            models.Index(fields=["user"], name="accounts_identity_user"),
+        ]
+        constraints: ClassVar = [
+            # Serves the look-up of a token's person.
+            models.UniqueConstraint(fields=["issuer", "subject"], name="accounts_identity_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} of {self.issuer}"
+
+
+class RemovedIdentity(models.Model):
+    """That an identity was removed, alone or with its person; of whom, only a hash tells.
+
+    A trigger writes it (migration 0007), whoever removes. Tokens issued before are refused, or the
+    next request of a front end that is still open would make the account again, an empty one.
+    """
+
+    # SHA-256 of issuer and subject, parted by a line feed, which neither can have.
+    hash = models.CharField(primary_key=True, max_length=64)
+    removed_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            # Serves `manage.py purge_expired`.
+            models.Index(fields=["removed_at"], name="accounts_removed_removed_at"),
+        ]
+
+    def __str__(self) -> str:
+        return self.hash
+
+
+class PersonalTokenQuerySet(models.QuerySet["PersonalToken"]):
+    def live(self) -> Self:
+        """Tokens that have not expired. Those that were ended are gone."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()))
+
+    def of_token(self, token_id: UUID, user_id: UUID) -> Self:
+        """A token while it lives and its user is active."""
+        return self.live().filter(pk=token_id, user=user_id, user__is_active=True)
+
+
+class PersonalToken(models.Model):
+    """A token that a person made for a script. Kept as a hash, as those of sessions are."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = owner_key("personal_tokens")
+    name = models.CharField(max_length=NAME_MAX_CHARACTERS, validators=[validate_line])
+    hash = models.CharField(max_length=64)
+    scopes = ArrayField(models.CharField(max_length=32))
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_on = models.DateField(null=True, blank=True)
+
+    objects: ClassVar = PersonalTokenQuerySet.as_manager()
+
+    class Meta:
+        indexes: ClassVar = [
+            # Serves a person's list of tokens, and the person's deletion.
+            models.Index(fields=["user", "-created_at"], name="accounts_ptoken_user_created"),
+            # Serves `manage.py purge_expired`.
+            models.Index(fields=["expires_at"], name="accounts_ptoken_expires"),
+        ]
+        constraints: ClassVar = [
+            # Serves the look-up of a token that a process meets for the first time.
+            models.UniqueConstraint(fields=["hash"], name="accounts_ptoken_hash"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def hash_token(token: str) -> str:

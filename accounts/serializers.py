@@ -16,7 +16,7 @@ from .credentials import (
     normalize_password,
     validate_mailable,
 )
-from .models import NAME_MAX_CHARACTERS, Session, User
+from .models import NAME_MAX_CHARACTERS, Identity, Session, User
 
 
 class EmailField(StringField, serializers.EmailField):
@@ -116,6 +116,16 @@ class ConfirmationSerializer(StrictSerializer):
     password = PasswordField()
 
 
+class DeletionSerializer(StrictSerializer):
+    """The caller's password, where they have one."""
+
+    password = PasswordField(
+        required=False,
+        help_text="Required of whoever has one. People of an identity provider need a token of a "
+        "sign-in that is at most five minutes old.",
+    )
+
+
 class PasswordChangeSerializer(StrictSerializer):
     """The caller's password, and what it shall become."""
 
@@ -142,6 +152,25 @@ class PasswordResetConfirmSerializer(StrictSerializer):
     new_password = NewPasswordField()
 
 
+class IdentityLinkSerializer(ConfirmationSerializer):
+    """A token of the identity provider, and the password of the account that it is for."""
+
+    token = StringField(max_length=8192)
+
+
+class IdentitySerializer(StrictSerializer):
+    """What the caller is called at the identity provider."""
+
+    id = serializers.UUIDField()
+    issuer = serializers.CharField()
+    subject = serializers.CharField(help_text="`sub` of the tokens.")
+    created_at = serializers.DateTimeField()
+    is_current = serializers.SerializerMethodField(help_text="The one that makes this request.")
+
+    def get_is_current(self, identity: Identity) -> bool:
+        return bool(identity.pk == self.context["current_identity_id"])
+
+
 class SessionSerializer(StrictSerializer):
     """Where the caller is signed in."""
 
@@ -156,4 +185,4 @@ class SessionSerializer(StrictSerializer):
     is_current = serializers.SerializerMethodField(help_text="The one that makes this request.")
 
     def get_is_current(self, session: Session) -> bool:
-        return bool(session.pk == self.context["current_session"].pk)
+        return bool(session.pk == self.context["current_session_id"])

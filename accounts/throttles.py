@@ -19,7 +19,7 @@ from todo_project.api.limits import (
     reserve,
 )
 
-from .authentication import caller
+from .authentication import current_user
 from .credentials import canonical_email
 from .models import Session, User
 
@@ -52,7 +52,7 @@ class OwnPasswordThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         if request.method in self.methods:
-            enforce_password_tries(request._request, caller(request).email)
+            enforce_password_tries(request._request, current_user(request).email)
         return True
 
 
@@ -63,7 +63,7 @@ class OwnProfileThrottle(ScopedThrottle):
     methods = frozenset({"PATCH"})
 
     def identity(self, request: Request) -> str:
-        return str(caller(request).pk)
+        return str(current_user(request).pk)
 
 
 def enforce_address_tries(request: HttpRequest) -> None:

@@ -249,7 +249,7 @@ def _sign_in(
 ) -> list[Account]:
     """Adds a session for each user, who come with their tasks; returns the signed-in accounts."""
     from accounts.models import hash_token
-    from accounts.tokens import Claims, issue_pair
+    from accounts.session_tokens import Claims, issue_pair
 
     now = datetime.now(UTC)
     expires_at = now + SESSION_LIFETIME

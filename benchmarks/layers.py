@@ -120,8 +120,8 @@ def _call(application: Any, path: str, **more: Any) -> None:
 
 def _parts(people: Any) -> dict[str, Callable[[], object]]:
     """The largest parts by themselves: warmer than in a request, and so somewhat cheaper."""
-    from accounts import tokens
-    from accounts.authentication import Bearer
+    from accounts import session_tokens
+    from accounts.callers import SessionCaller
     from tasks import queries
     from tasks.filters import TaskListQuery
     from tasks.serializers import TaskSerializer
@@ -129,15 +129,15 @@ def _parts(people: Any) -> dict[str, Callable[[], object]]:
     from todo_project.api.pagination import CursorCodec
 
     user_id, access, tasks = people[0]
-    claims = tokens.read_access(access.encode())
-    bearer = Bearer(claims.user_id, claims.session_id)
+    claims = session_tokens.read_access(access.encode())
+    caller = SessionCaller(claims.user_id, claims.session_id)
     query = views._validated(TaskListQuery, {"limit": "20"})
     cursors = CursorCodec(query["ordering"], {"owner": user_id})
     row = {"created_at": "2026-01-01T00:00:00.000000Z", "id": user_id}
     return {
-        "the statement of a list": lambda: queries.fetch_page(bearer, query, None),
-        "the statement of a read": lambda: queries.fetch(bearer, tasks[0]),
-        "a token verified for the first time": lambda: tokens._verified_access.__wrapped__(
+        "the statement of a list": lambda: queries.fetch_page(caller, query, None),
+        "the statement of a read": lambda: queries.fetch(caller, tasks[0]),
+        "a token verified for the first time": lambda: session_tokens._verified_access.__wrapped__(
             access.encode()
         ),
         "a body of one field validated": lambda: views._validated(

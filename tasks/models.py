@@ -3,13 +3,13 @@
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Func, Q, Value
 from django.db.models.functions import Length, Now
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
 
+from todo_project.owners import owner_key
 from todo_project.text import validate_line, validate_marks
 
 TITLE_MAX_CHARACTERS = 255
@@ -53,16 +53,7 @@ class Task(models.Model):
     """Something that a person wants to get done."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        # The database itself cascades (migration 0002): a task that is inserted while its owner
-        # is being deleted goes too, and 100,000 tasks need not be loaded to be deleted.
-        on_delete=models.DO_NOTHING,
-        db_constraint=False,
-        db_index=False,
-        related_name="tasks",
-        verbose_name="owner",
-    )
+    user = owner_key("tasks", verbose_name="owner")
     title = models.CharField(max_length=TITLE_MAX_CHARACTERS, validators=[validate_line])
     description = models.TextField(null=True, blank=True, validators=[validate_marks])
     completed_at = models.DateTimeField(null=True, blank=True)

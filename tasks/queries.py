@@ -1,7 +1,7 @@
 """The SQL of the task routes: one statement for each request, answered by PostgreSQL as JSON.
 
-For views.py. Every statement begins with the caller, the user of a session that lives, and finds
-and writes only what is that user's; where the session has ended it does nothing, and SessionEnded
+For views.py. Every statement begins with the caller, the user of a token that counts, and finds and
+writes only what is that user's; where it no longer counts it does nothing, and the caller's refusal
 is raised. A write is also counted by the statement that does it, and is not done where it is one
 too many. So each request takes one round trip.
 
@@ -19,7 +19,6 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from todo_project.api.callers import Caller
-from todo_project.api.errors import SessionEnded
 from todo_project.api.limits import COUNT_SQL, Counter, Usage
 from todo_project.api.ordering import Ordering
 from todo_project.api.pagination import Position, within_bytes
@@ -175,19 +174,19 @@ def delete(caller: Caller, counter: Counter | None, task_id: UUID | None) -> Wri
 
 def _rows(caller: Caller, sql: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
     """What a statement gives, whose first rows depend on the caller alone: at least one."""
-    who = {"user_id": caller.user_id, "session_id": caller.session_id}
     database = cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
-    rows = database.fetch_all(sql, {**parameters, **who})
+    rows = database.fetch_all(sql, {**parameters, **caller.parameters})
     if not rows:
-        raise SessionEnded()
+        raise caller.refusal()
     return rows
 
 
 @cache
 def _fetch_sql(live_sql: str) -> str:
     return f"""
+        WITH caller AS ({live_sql})
         SELECT task.json
-          FROM ({live_sql}) AS caller
+          FROM caller
           LEFT JOIN LATERAL (
               SELECT {_JSON} AS json FROM tasks_task AS task
                WHERE task.id = %(task_id)s AND task.user_id = caller.user_id
@@ -223,8 +222,9 @@ def _page_sql(live_sql: str, shape: _PageShape) -> str:
     # The row of the caller is joined to the page by a nested loop, which keeps its order: there is
     # no condition by which to join otherwise.
     return f"""
+        WITH caller AS ({live_sql})
         SELECT page.json, counted.total
-          FROM ({live_sql}) AS caller
+          FROM caller
           CROSS JOIN ({counted if shape.with_total else "SELECT NULL AS total"}) AS counted
           LEFT JOIN (
               SELECT {_JSON} AS json FROM ({rows}) AS task

@@ -47,7 +47,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
     serializer_class = TaskSerializer
     permission_classes = (IsAuthenticated, IsPathOwner)
     throttle_classes = (WriteThrottle,)
-    defers_session_check = True
+    defers_caller_check = True
     query_serializers: ClassVar = {"list": TaskListQuery}
     body_serializers: ClassVar = {
         "create": TaskSerializer,

@@ -22,10 +22,11 @@ from uuid_utils.compat import uuid7
 
 from accounts import hashers
 from accounts.models import Session, User, hash_token
-from accounts.tokens import Claims, TokenPair, issue_pair
+from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
 from tests import node
 from tests.client import SECRETS, ApiClient
+from tests.issuer import issuer, other_issuer, shared_secret  # noqa: F401  # fixtures
 from tests.processes import PROJECT
 from todo_project import embedded_postgres
 

@@ -68,6 +68,7 @@ def test_databases(
         ("PASSWORD_RESET_URL", "http://localhost.example.com/{token}", ["todo.W009"]),
         ("PASSWORD_RESET_URL", "http://localhost:3000/{token}", []),
         ("PASSWORD_RESET_URL", "http://[::1]/{token}", []),
+        ("AUTH_SHARED_SECRET", "s" * 32, ["todo.W011"]),
     ],
 )
 def test_web(name: str, value: Any, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,3 +123,39 @@ def test_role_timeouts(
             cursor.execute("SELECT set_config(%s, %s, true)", [name, timeouts.get(name, "0")])
 
         assert _ids(*databases) == ids
+
+
+@pytest.mark.parametrize(
+    ("statements", "ids"),
+    [
+        pytest.param([], [], id="no such schema"),
+        pytest.param(["CREATE SCHEMA neon_auth"], ["todo.W012"], id="owner"),
+        pytest.param(
+            ["CREATE ROLE other", "CREATE SCHEMA neon_auth", "SET LOCAL ROLE other"],
+            [],
+            id="somebody else's",
+        ),
+        pytest.param(
+            [
+                *("CREATE ROLE other", "CREATE SCHEMA neon_auth"),
+                *("GRANT USAGE ON SCHEMA neon_auth TO other", "SET LOCAL ROLE other"),
+            ],
+            ["todo.W012"],
+            id="granted",
+        ),
+    ],
+)
+@pytest.mark.django_db
+def test_rights_on_neon_auth(
+    statements: list[str], ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[A1] Session tokens and signing keys lie there."""
+    monkeypatch.setattr(settings, "EMBEDDED_POSTGRES", False)
+    monkeypatch.setattr("todo_project.checks.unmet_conditions", lambda **_: [])
+    with connection.cursor() as cursor:
+        for name, value in settings.ROLE_TIMEOUTS.items():
+            cursor.execute("SELECT set_config(%s, %s, true)", [name, value])
+        for statement in statements:
+            cursor.execute(statement)
+
+        assert _ids("default") == ids

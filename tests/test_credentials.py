@@ -14,8 +14,8 @@ from django.db import connection
 
 from accounts import mail
 from accounts.credentials import canonical_email, normalize_password
+from accounts.mailed_tokens import make_reset_token
 from accounts.models import User
-from accounts.tokens import make_reset_token
 from tests.client import ApiClient, Browser, assert_error, data_of
 from tests.conftest import PASSWORD
 from todo_project.environment import Rate

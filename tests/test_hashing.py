@@ -15,8 +15,8 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from accounts import hashers
+from accounts.mailed_tokens import make_reset_token
 from accounts.models import User
-from accounts.tokens import make_reset_token
 from tests.client import ApiClient, Browser, assert_error
 from tests.conftest import PASSWORD, begin_session
 from tests.processes import wait_until
@@ -255,7 +255,7 @@ def test_place_is_given_back(
 ) -> None:
     """[N1] However it ends, and once."""
     monkeypatch.setattr(hashers, "_places", threading.BoundedSemaphore(1))
-    monkeypatch.setattr("accounts.views.user_of_reset_token", lambda token: 1 / 0)
+    monkeypatch.setattr("accounts.views.passwords.user_of_reset_token", lambda token: 1 / 0)
     settings.RATE_LIMITS = {**settings.RATE_LIMITS, "register": Rate(1, 86_400)}
     if status == 429:
         client.post(REGISTER, {})
@@ -303,6 +303,6 @@ def test_what_is_refused_for_its_limit_takes_no_place(
     """[N1] Whoever has used their limit up keeps nobody from signing in."""
     settings.RATE_LIMITS = {**settings.RATE_LIMITS, "sign-in-address": Rate(1, 86_400)}
     client.post(TOKEN, body)
-    monkeypatch.setattr("accounts.views.hashing", lambda: pytest.fail("a place was taken"))
+    monkeypatch.setattr("accounts.views.base.hashing", lambda: pytest.fail("a place was taken"))
 
     assert client.post(TOKEN, body).status_code == status

@@ -14,8 +14,8 @@ from django.core import mail as outbox
 from django.db import connection
 
 from accounts import mail
+from accounts.mailed_tokens import make_reset_token
 from accounts.models import User
-from accounts.tokens import make_reset_token
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from tests.processes import PATIENCE_S

@@ -20,8 +20,8 @@ from jsonschema import Draft202012Validator
 from rest_framework.exceptions import APIException
 
 from accounts import mail
+from accounts.mailed_tokens import make_reset_token
 from accounts.models import User
-from accounts.tokens import make_reset_token
 from tasks.models import Task
 from tests.client import MISSING, ApiClient, data_of
 from tests.conftest import begin_session

@@ -224,6 +224,193 @@ def test_unusable_value_is_refused(name: str, value: str, reason: str) -> None:
     assert reason in found[name]
 
 
+ISSUER = {"AUTH_ISSUER": "https://app.example.com", "AUTH_AUDIENCE": "https://app.example.com"}
+SHARED = {**ISSUER, "AUTH_SHARED_SECRET": "h" * 32}
+
+
+@pytest.mark.parametrize(
+    ("variables", "name", "reason"),
+    [
+        ({"AUTH_AUDIENCE": "a"}, "AUTH_ISSUER", "required with AUTH_AUDIENCE; valid: `iss`"),
+        ({"AUTH_REQUIRED_CLAIMS": '{"azp": "a"}'}, "AUTH_ISSUER", "with AUTH_REQUIRED_CLAIMS;"),
+        ({"AUTH_JWKS_URL": "https://a.example/jwks"}, "AUTH_ISSUER", "with AUTH_JWKS_URL;"),
+        ({"AUTH_SHARED_SECRET": "h" * 32}, "AUTH_ISSUER", "required with AUTH_SHARED_SECRET;"),
+        ({"AUTH_ALGORITHMS": "EdDSA"}, "AUTH_ISSUER", "required with AUTH_ALGORITHMS;"),
+        ({"AUTH_CREATES_ACCOUNTS": "true"}, "AUTH_ISSUER", "required with AUTH_CREATES_ACCOUNTS;"),
+        (
+            {"AUTH_AUDIENCE": "a", "AUTH_ALGORITHMS": "EdDSA"},
+            "AUTH_ISSUER",
+            "required with AUTH_AUDIENCE, AUTH_ALGORITHMS; valid: ",
+        ),
+        ({**SHARED, "AUTH_ISSUER": "todo-api"}, "AUTH_ISSUER", "the service's own; valid: `iss`"),
+        ({**SHARED, "AUTH_ISSUER": "my app"}, "AUTH_ISSUER", "neither blanks nor { }"),
+        ({**SHARED, "AUTH_ISSUER": "a" * 256}, "AUTH_ISSUER", "at most 255 characters"),
+        (
+            {
+                **ISSUER,
+                "AUTH_ISSUER": "https://login.example.com/{tenantid}/v2.0",
+                "AUTH_JWKS_URL": "https://login.example.com/keys",
+            },
+            "AUTH_ISSUER",
+            "no token has it",
+        ),
+        ({"AUTH_ISSUER": "https://a.example"}, "AUTH_AUDIENCE", "or AUTH_REQUIRED_CLAIMS, or both"),
+        ({**ISSUER, "AUTH_AUDIENCE": " , "}, "AUTH_AUDIENCE", "required with AUTH_ISSUER"),
+        (
+            {"AUTH_ISSUER": "https://a.example", "AUTH_REQUIRED_CLAIMS": "{}"},
+            "AUTH_AUDIENCE",
+            "required with AUTH_ISSUER",
+        ),
+        (
+            {**SHARED, "AUTH_JWKS_URL": "https://app.example.com/api/auth/jwks"},
+            "AUTH_SHARED_SECRET",
+            "never beside AUTH_JWKS_URL",
+        ),
+        (
+            {**ISSUER, "AUTH_ISSUER": "my-app"},
+            "AUTH_JWKS_URL",
+            "of Better Auth <its URL>/api/auth/",
+        ),
+        (
+            {**ISSUER, "AUTH_ISSUER": "my-app"},
+            "AUTH_JWKS_URL",
+            "of Neon Auth <its URL>/.well-known",
+        ),
+        ({**ISSUER, "AUTH_ISSUER": "http://a.example"}, "AUTH_JWKS_URL", "is no https:// URL"),
+        ({**ISSUER, "AUTH_ISSUER": "http://localhost:3000"}, "AUTH_JWKS_URL", "is no https:// URL"),
+        ({**ISSUER, "AUTH_ISSUER": "https://a.example?x=y"}, "AUTH_JWKS_URL", "is no https:// URL"),
+        ({**ISSUER, "AUTH_JWKS_URL": "http://a.example/jwks"}, "AUTH_JWKS_URL", "https://host/..."),
+        ({**ISSUER, "AUTH_JWKS_URL": "http://localhost/jwks"}, "AUTH_JWKS_URL", "https://host/..."),
+        ({**ISSUER, "AUTH_JWKS_URL": "https:///jwks"}, "AUTH_JWKS_URL", "valid: https://host/..."),
+        ({**ISSUER, "AUTH_JWKS_URL": "a.example/jwks"}, "AUTH_JWKS_URL", "valid: https://host/..."),
+        ({**ISSUER, "AUTH_JWKS_URL": "file:///etc/jwks"}, "AUTH_JWKS_URL", "https://host/..."),
+        ({**ISSUER, "AUTH_JWKS_URL": "https://u:p@a.example/"}, "AUTH_JWKS_URL", "without user"),
+        ({**ISSUER, "AUTH_JWKS_URL": "https://münchen.example/"}, "AUTH_JWKS_URL", "in ASCII"),
+        (
+            {**ISSUER, "AUTH_JWKS_URL": "https://a.example/#jwks"},
+            "AUTH_JWKS_URL",
+            "without user, #",
+        ),
+        ({**ISSUER, "AUTH_JWKS_URL": "https://a.example/{x}"}, "AUTH_JWKS_URL", "and { }"),
+        ({**ISSUER, "AUTH_JWKS_URL": "https://a.example/a b"}, "AUTH_JWKS_URL", "https://host/..."),
+        ({**ISSUER, "AUTH_JWKS_URL": "https://a.example:x/"}, "AUTH_JWKS_URL", "https://host/..."),
+        ({**SHARED, "AUTH_SHARED_SECRET": "h" * 31}, "AUTH_SHARED_SECRET", "at least 32 bytes"),
+        ({**SHARED, "AUTH_SHARED_SECRET": SECRET}, "AUTH_SHARED_SECRET", "a secret of the service"),
+        ({**SHARED, "AUTH_SHARED_SECRET": KEY}, "AUTH_SHARED_SECRET", "a secret of the service"),
+        (
+            {**SHARED, "AUTH_SHARED_SECRET": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2Vw"},
+            "AUTH_SHARED_SECRET",
+            "a key in PEM, and no secret",
+        ),
+        ({**SHARED, "AUTH_ALGORITHMS": "HS256"}, "AUTH_ALGORITHMS", "HS256 alone; valid: empty"),
+        ({**SHARED, "AUTH_ALGORITHMS": "EdDSA"}, "AUTH_ALGORITHMS", "HS256 alone; valid: empty"),
+        ({**ISSUER, "AUTH_ALGORITHMS": "HS256"}, "AUTH_ALGORITHMS", "valid: EdDSA, ES256, ES384,"),
+        ({**ISSUER, "AUTH_ALGORITHMS": "none"}, "AUTH_ALGORITHMS", "'none' can't be used; valid:"),
+        ({**ISSUER, "AUTH_ALGORITHMS": "EdDSA,RS512"}, "AUTH_ALGORITHMS", "'RS512' can't be used"),
+        ({**ISSUER, "AUTH_ALGORITHMS": "eddsa"}, "AUTH_ALGORITHMS", "'eddsa' can't be used"),
+        ({**ISSUER, "AUTH_CREATES_ACCOUNTS": "maybe"}, "AUTH_CREATES_ACCOUNTS", "true, false"),
+        *(
+            ({**ISSUER, "AUTH_REQUIRED_CLAIMS": claims}, "AUTH_REQUIRED_CLAIMS", reason)
+            for claims, reason in (
+                ("azp=https://app.example.com", "valid: a JSON object of claims with a value"),
+                ("{'azp': 'a'}", "a JSON object"),
+                ('["azp"]', "a JSON object"),
+                ('"azp"', "a JSON object"),
+                ("null", "a JSON object"),
+                ('{"azp": "a", "azp": "b"}', "a JSON object"),
+                ('{"level": NaN}', "a JSON object"),
+                ('{"azp": ' + "[" * 100_000, "a JSON object"),
+                ('{"azp": []}', "no value of 'azp' could fit"),
+                ('{"azp": [["a"]]}', "no value of 'azp' could fit"),
+                ('{"azp": {"a": 1}}', "no value of 'azp' could fit"),
+                ('{"aud": "a"}', "valid for it: AUTH_AUDIENCE"),
+            )
+        ),
+    ],
+)
+def test_half_an_identity_provider_is_refused(
+    variables: dict[str, str], name: str, reason: str
+) -> None:
+    """[A1] [C1] With what is missing, and what is valid; secrets are not shown."""
+    found = faults({**PRODUCTION, **variables})
+
+    assert found.keys() == {name}
+    assert reason in found[name]
+    assert variables.get("AUTH_SHARED_SECRET", "hunter2") not in found[name]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        pytest.param(
+            {}, {"AUTH_ISSUER": "", "AUTH_JWKS_URL": "", "AUTH_SHARED_SECRET": ""}, id="none"
+        ),
+        pytest.param(
+            ISSUER,
+            {
+                "AUTH_ISSUER": "https://app.example.com",
+                "AUTH_AUDIENCE": ["https://app.example.com"],
+                "AUTH_REQUIRED_CLAIMS": {},
+                "AUTH_ALGORITHMS": ["EdDSA", "ES256", "RS256"],
+                "AUTH_CREATES_ACCOUNTS": True,
+            },
+            id="discovery",
+        ),
+        pytest.param(
+            {**ISSUER, "AUTH_ISSUER": "https://t.auth0.example/", "AUTH_ALGORITHMS": "RS256,PS256"},
+            {"AUTH_ISSUER": "https://t.auth0.example/", "AUTH_ALGORITHMS": ["RS256", "PS256"]},
+            id="slash",
+        ),
+        pytest.param(
+            {**ISSUER, "AUTH_ISSUER": "my-app", "AUTH_JWKS_URL": "https://a.example:444/j?v=2"},
+            {"AUTH_ISSUER": "my-app", "AUTH_JWKS_URL": "https://a.example:444/j?v=2"},
+            id="keys elsewhere",
+        ),
+        pytest.param(
+            SHARED,
+            {"AUTH_SHARED_SECRET": "h" * 32, "AUTH_ALGORITHMS": ["HS256"]},
+            id="shared secret",
+        ),
+        pytest.param(
+            {
+                "AUTH_ISSUER": "https://clerk.example.com",
+                "AUTH_REQUIRED_CLAIMS": '{"azp": ["a", "b"], "v": 2, "sts": [null, "active"]}',
+                "AUTH_CREATES_ACCOUNTS": "false",
+            },
+            {
+                "AUTH_AUDIENCE": [],
+                "AUTH_REQUIRED_CLAIMS": {"azp": ["a", "b"], "v": [2], "sts": [None, "active"]},
+                "AUTH_CREATES_ACCOUNTS": False,
+            },
+            id="claims",
+        ),
+        pytest.param(
+            {**ISSUER, "DEBUG": "true", "AUTH_ISSUER": "http://localhost:3000"},
+            {"AUTH_ISSUER": "http://localhost:3000"},
+            id="loopback",
+        ),
+        pytest.param(
+            {**ISSUER, "DEBUG": "true", "AUTH_JWKS_URL": "http://[::1]:3000/api/auth/jwks"},
+            {"AUTH_JWKS_URL": "http://[::1]:3000/api/auth/jwks"},
+            id="keys on loopback",
+        ),
+    ],
+)
+def test_identity_provider(variables: dict[str, str], expected: dict[str, object]) -> None:
+    """[A1]"""
+    settings = load({**PRODUCTION, **variables})
+
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("host", ["a.example", "127.0.0.1.example.com", "192.168.0.2"])
+def test_keys_come_in_the_clear_from_loopback_alone(host: str) -> None:
+    """[A2]"""
+    variables = {**ISSUER, "DEBUG": "true", "AUTH_JWKS_URL": f"http://{host}/jwks"}
+
+    assert faults(variables).keys() == {"AUTH_JWKS_URL"}
+
+
 def test_sender_is_checked_in_development_too() -> None:
     assert faults({"DEBUG": "true", "DEFAULT_FROM_EMAIL": "Todo"}).keys() == {"DEFAULT_FROM_EMAIL"}
 

@@ -12,6 +12,8 @@ What asks the database is left to `migrate` and `manage.py check --database defa
     todo.W008  mails from a sender that mail servers refuse
     todo.W009  a link that sets a password and is opened in the clear
     todo.W010  a database, or a role, with which requests fail
+    todo.W011  an identity provider that shares a secret, with which either can make tokens
+    todo.W012  a database role that reads the sessions and keys of Neon Auth
 
 What must not start at all is refused by settings.py.
 """
@@ -108,6 +110,17 @@ def check_password_reset(**kwargs: Any) -> Iterator[CheckMessage]:
         )
 
 
+@register(Tags.security, deploy=True)
+def check_shared_secret(**kwargs: Any) -> Iterator[CheckMessage]:
+    if settings.AUTH_SHARED_SECRET:
+        yield Warning(
+            "AUTH_SHARED_SECRET: whoever has it can make a token for any of the provider's people.",
+            hint="Let the provider sign with a key of its own (EdDSA, ES256, RS256) and name its "
+            "keys in AUTH_JWKS_URL. Until then share a secret that nothing else is signed with.",
+            id="todo.W011",
+        )
+
+
 @register(Tags.database)
 def check_role(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterator[CheckMessage]:
     """Asks for the role that serves requests, whichever database is named."""
@@ -121,6 +134,7 @@ def check_role(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterato
         return
     with cursor:
         missing = _missing_timeouts(cursor)
+        has_rights_on_neon_auth = _has_rights_on_neon_auth(cursor)
     if missing:
         yield Warning(
             f"The role of DATABASE_URL has no {', no '.join(missing)} within the "
@@ -128,6 +142,14 @@ def check_role(databases: Sequence[str] | None = None, **kwargs: Any) -> Iterato
             hint="Run `manage.py set_role_timeouts`. After it a pooler's old connections go on "
             "without them until they are closed.",
             id="todo.W005",
+        )
+    if has_rights_on_neon_auth:
+        yield Warning(
+            "The role of DATABASE_URL has rights on the schema neon_auth, where the provider keeps "
+            "sessions, and the keys that sign its tokens.",
+            hint="The service needs none of it: REVOKE ALL ON SCHEMA neon_auth FROM the role, or "
+            "give it a role of its own (docs/operations.md).",
+            id="todo.W012",
         )
     for reason in unmet_conditions(is_migrated=False):
         yield Warning(
@@ -145,3 +167,12 @@ def _missing_timeouts(cursor: CursorWrapper) -> list[str]:
         [list(settings.ROLE_TIMEOUTS), settings.REQUEST_TIME_LIMIT_SECONDS * 1000],
     )
     return [name for (name,) in cursor.fetchall()]
+
+
+def _has_rights_on_neon_auth(cursor: CursorWrapper) -> bool:
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'neon_auth'"
+        " AND has_schema_privilege(oid, 'USAGE, CREATE'))"
+    )
+    (has_rights,) = cursor.fetchone()
+    return bool(has_rights)

@@ -4,6 +4,7 @@ Every fault is collected, so that a refused start names all of them at once inst
 time; `Environment.refuse_faults` raises them. No value is ever echoed that may hold a secret.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -45,6 +46,11 @@ _VALID_CORS_ORIGIN = (
 )
 _VALID_CSRF_ORIGIN = f"{_VALID_WEB_ORIGIN}; https://*.host is every host below it"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+_VALID_CLAIMS = (
+    "valid: a JSON object of claims with a value, or a list of values, each a text, a number, "
+    'true, false or null: {"azp": "https://app.example.com"}'
+)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _PERIODS_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
@@ -112,6 +118,32 @@ class Environment:
         """A list separated by commas."""
         values = [value.strip() for value in self.text(name).split(",")]
         return [value for value in values if value] or list(default)
+
+    def choices(self, name: str, valid: tuple[str, ...], default: tuple[str, ...]) -> list[str]:
+        """A list of some of the `valid` names, separated by commas."""
+        names = self.names(name, default)
+        unknown = [value for value in names if value not in valid]
+        if unknown:
+            self.refuse(name, f"{', '.join(unknown)!r} can't be used; valid: {', '.join(valid)}")
+        return names
+
+    def claims(self, name: str) -> dict[str, list[Any]]:
+        """A JSON object of claims of a token, each with the list of values that it may have."""
+        text = self.text(name)
+        try:
+            claims = json.loads(text or "{}", object_pairs_hook=_unique, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            claims = None
+        if not isinstance(claims, dict):
+            self.refuse(name, f"not such an object; {_VALID_CLAIMS}")
+            return {}
+        lists = {
+            claim: value if isinstance(value, list) else [value] for claim, value in claims.items()
+        }
+        for claim, values in lists.items():
+            if not values or any(isinstance(value, dict | list) for value in values):
+                self.refuse(name, f"no value of {claim!r} could fit; {_VALID_CLAIMS}")
+        return lists
 
     def hosts(self, name: str, default: tuple[str, ...] = ()) -> list[str]:
         """A list of hosts, of which Django answers at least those that they name themselves."""
@@ -254,6 +286,33 @@ class Environment:
         for fault in parameter_faults(parsed["OPTIONS"]):
             self.refuse(name, fault)
         return parsed
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a JSON object. Raises ValueError where a name stands in it twice."""
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return dict(pairs)
+
+
+def _no_number(constant: str) -> Any:
+    """Of NaN and Infinity, which JSON doesn't have."""
+    raise ValueError(constant)
+
+
+def is_fetchable(url: str, *, debug: bool) -> bool:
+    """Whether keys may be fetched from there: over https, with `debug` over http on loopback."""
+    parts = _split(url)
+    is_secure = parts.scheme == "https" or (
+        debug and parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS
+    )
+    return (
+        is_secure
+        and bool(parts.hostname)
+        and "@" not in parts.netloc
+        and re.fullmatch(r"[!-~]+", url) is not None
+        and not re.search(r"[#{}]", url)
+    )
 
 
 _NOT_A_URL = urlsplit("")

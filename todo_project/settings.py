@@ -5,13 +5,14 @@ server runs no system checks. `docs/operations.md` explains the variables one by
 """
 
 import os
+import re
 import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from . import embedded_postgres
-from .environment import Environment, is_pooled
+from .environment import Environment, is_fetchable, is_pooled
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
@@ -241,6 +242,8 @@ SESSIONS_PER_USER = 50  # the oldest ends when one more begins
 # For so long a refresh whose answer was lost, or that another tab made, is answered again. It is
 # also how long a thief who is as quick as the owner goes unnoticed.
 REFRESH_REUSE_INTERVAL = timedelta(seconds=60)
+# People without a password delete their account by a token of a sign-in that was so recent.
+RECENT_SIGN_IN = timedelta(minutes=5)
 # How far the clocks of two instances may be apart: what one has just issued the other accepts.
 CLOCK_SKEW = timedelta(seconds=60)
 
@@ -258,6 +261,111 @@ SIMPLE_JWT = {
 
 # A link to choose a new password is good for this long.
 PASSWORD_RESET_TIMEOUT = 3600  # seconds
+
+# --- Identity provider ------------------------------------------------------------------------
+
+# Whose access tokens are accepted beside the service's own; empty: nobody's.
+AUTH_ISSUER = env.text("AUTH_ISSUER")
+# What binds a token to this service: one of these in `aud`, values of claims, or both.
+AUTH_AUDIENCE = env.names("AUTH_AUDIENCE")
+AUTH_REQUIRED_CLAIMS = env.claims("AUTH_REQUIRED_CLAIMS")
+# Where its keys are; empty: where its discovery document says.
+AUTH_JWKS_URL = env.text("AUTH_JWKS_URL")
+AUTH_SHARED_SECRET = env.text("AUTH_SHARED_SECRET")
+AUTH_ALGORITHMS = ["HS256"]
+if not AUTH_SHARED_SECRET:  # never both kinds: a public key is no secret to make an HMAC with
+    AUTH_ALGORITHMS = env.choices(
+        "AUTH_ALGORITHMS",
+        valid=("EdDSA", "ES256", "ES384", "RS256", "PS256"),
+        default=("EdDSA", "ES256", "RS256"),
+    )
+AUTH_CREATES_ACCOUNTS = env.boolean("AUTH_CREATES_ACCOUNTS", default=True)
+
+_VALID_AUTH_ISSUER = (
+    "valid: `iss` of the provider's tokens to the letter, a last slash included; at most 255 "
+    "characters, and neither blanks nor { }"
+)
+_auth_variables = [
+    f"AUTH_{name}"
+    for name in (
+        *("AUDIENCE", "REQUIRED_CLAIMS", "JWKS_URL", "SHARED_SECRET", "ALGORITHMS"),
+        "CREATES_ACCOUNTS",
+    )
+    if env.text(f"AUTH_{name}")
+]
+if _auth_variables and not AUTH_ISSUER:
+    env.refuse("AUTH_ISSUER", f"required with {', '.join(_auth_variables)}; {_VALID_AUTH_ISSUER}")
+elif SIMPLE_JWT["ISSUER"] == AUTH_ISSUER:
+    env.refuse("AUTH_ISSUER", f"the service's own; {_VALID_AUTH_ISSUER}")
+elif not AUTH_ISSUER.isprintable() or not re.fullmatch(r"[^\s{}]{0,255}", AUTH_ISSUER):
+    env.refuse("AUTH_ISSUER", f"no token has it; {_VALID_AUTH_ISSUER}")
+if AUTH_ISSUER and not AUTH_AUDIENCE and not AUTH_REQUIRED_CLAIMS:
+    env.refuse(
+        "AUTH_AUDIENCE",
+        "required with AUTH_ISSUER, or AUTH_REQUIRED_CLAIMS, or both: tokens for another service "
+        "must not be good here; valid: what `aud` of the provider's tokens has for this one",
+    )
+if "aud" in AUTH_REQUIRED_CLAIMS:
+    env.refuse("AUTH_REQUIRED_CLAIMS", "`aud` may be a list; valid for it: AUTH_AUDIENCE")
+if AUTH_JWKS_URL and AUTH_SHARED_SECRET:
+    env.refuse("AUTH_SHARED_SECRET", "never beside AUTH_JWKS_URL; valid: one of the two")
+elif AUTH_JWKS_URL and not is_fetchable(AUTH_JWKS_URL, debug=DEBUG):
+    env.refuse(
+        "AUTH_JWKS_URL",
+        "keys can't be fetched from there; valid: https://host/..., with DEBUG also http:// on "
+        "localhost, in ASCII, without user, # and { }",
+    )
+elif (
+    AUTH_ISSUER
+    and not (AUTH_JWKS_URL or AUTH_SHARED_SECRET)
+    and ("?" in AUTH_ISSUER or not is_fetchable(AUTH_ISSUER, debug=DEBUG))
+):
+    env.refuse(
+        "AUTH_JWKS_URL",
+        "required, because AUTH_ISSUER is no https:// URL that could have a discovery document; "
+        "valid: the https:// URL of the provider's keys (of Better Auth <its URL>/api/auth/jwks, "
+        "of Neon Auth <its URL>/.well-known/jwks.json, neither of which has such a document), or "
+        "AUTH_SHARED_SECRET in its place",
+    )
+
+LOCAL_ACCOUNTS = env.boolean("LOCAL_ACCOUNTS", default=True)
+if not LOCAL_ACCOUNTS and not AUTH_ISSUER:
+    env.refuse("LOCAL_ACCOUNTS", "false without AUTH_ISSUER: nobody could sign in; valid: true")
+
+if AUTH_SHARED_SECRET:
+    if len(AUTH_SHARED_SECRET.encode()) < 32:
+        env.refuse("AUTH_SHARED_SECRET", "too short; valid: at least 32 bytes")
+    elif AUTH_SHARED_SECRET in (SECRET_KEY, JWT_SIGNING_KEY):
+        env.refuse(
+            "AUTH_SHARED_SECRET",
+            "the same as a secret of the service; valid: one that only the two share",
+        )
+    elif "-----BEGIN" in AUTH_SHARED_SECRET:
+        env.refuse(
+            "AUTH_SHARED_SECRET", "a key in PEM, and no secret; valid: at least 32 random bytes"
+        )
+    if env.text("AUTH_ALGORITHMS"):
+        env.refuse(
+            "AUTH_ALGORITHMS",
+            "with AUTH_SHARED_SECRET it is HS256 alone; valid: empty, or no secret",
+        )
+
+# A token with many groups in it is larger than a header may be with most providers' proxies.
+OUTSIDE_TOKEN_MAX_BYTES = 8192
+# Whose account was deleted is remembered for so long, and tokens from before are refused: one that
+# lived longer would make the account anew.
+OUTSIDE_TOKEN_MAX_LIFETIME = timedelta(days=30)
+# How soon a key that the issuer took away is refused here.
+ISSUER_KEYS_FRESH = timedelta(minutes=10)
+# How long the issuer may be away: its people go on working, with the keys that were known.
+ISSUER_KEYS_GOOD = timedelta(hours=24)
+# For everything, from the host's address to the last byte; requests without a key wait for it.
+ISSUER_TIME_LIMIT_SECONDS = 3
+# Whoever invents names of keys makes this process ask the issuer so often, and no more.
+ISSUER_FORCED_INTERVAL_SECONDS = 30
+ISSUER_REST_SECONDS = 10  # after a failure
+ISSUER_DOCUMENT_MAX_BYTES = 64 * 1024
+ISSUER_KEYS_MAX = 64
 
 # --- Mail -------------------------------------------------------------------------------------
 
@@ -306,7 +414,7 @@ PAGE_SIZE_MAX = 200
 PAGE_BYTES_MAX = 1024 * 1024
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.SessionTokenAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": [
         "todo_project.api.parsers.StrictJSONParser",

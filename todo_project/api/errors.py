@@ -7,10 +7,15 @@
     ├── Unauthorized
     │   ├── TokenExpired       401 TOKEN_EXPIRED        an access token past its time
     │   ├── TokenInvalid       401 TOKEN_INVALID        any other fault of a token
-    │   │   └── SessionEnded
+    │   │   ├── SessionEnded
+    │   │   ├── SignedOut
+    │   │   └── SignInTooOld
     │   └── InvalidCredentials 401 INVALID_CREDENTIALS  wrong e-mail or password
     ├── PermissionDenied     403 PERMISSION_DENIED    not the caller's path
+    │   ├── AccountDeactivated                        of a good token of the identity provider
+    │   └── AccountMissing                            and none is made
     ├── NotFound             404 NOT_FOUND
+    ├── Conflict             409 CONFLICT             not as things are
     ├── MethodNotAllowed     405 METHOD_NOT_ALLOWED
     ├── NotAcceptable        406 NOT_ACCEPTABLE
     ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
@@ -18,7 +23,9 @@
     ├── EncodedBody          415 UNSUPPORTED_MEDIA_TYPE
     ├── Throttled            429 RATE_LIMITED
     └── ServiceUnavailable   503 SERVICE_UNAVAILABLE  the database is away or too slow
-        └── HashingBusy                               too many passwords are being hashed
+        ├── HashingBusy                               too many passwords are being hashed
+        ├── IssuerUnavailable                         no key of the identity provider is known
+        └── CallerMoved                               an identity became another account's
     anything else            500 INTERNAL_ERROR       a defect; nothing of it leaves the server
 
 Views raise; `exception_handler` answers inside of REST framework, `error_response` outside of it.
@@ -64,6 +71,9 @@ TRACEBACK_INTERVAL_SECONDS = 1.0
 _traced_at = -TRACEBACK_INTERVAL_SECONDS
 
 
+_UNSUPPORTED_BODY = "Send the body as application/json in UTF-8, and not compressed."
+
+
 class Unauthorized(exceptions.APIException):
     """401, on public routes too: there REST framework turns its own exception into 403."""
 
@@ -83,6 +93,21 @@ class SessionEnded(TokenInvalid):
     default_detail = "The session has ended. Sign in again."
 
 
+class SignedOut(TokenInvalid):
+    """A good token of the identity provider, from before its owner signed out everywhere here.
+
+    Or from before the account was deleted, or this way into it taken away.
+    """
+
+    default_detail = "The token is from before you signed out here. Sign in again."
+
+
+class SignInTooOld(TokenInvalid):
+    """A good token, of a sign-in that is too long ago for what is asked for."""
+
+    default_detail = "Sign in again at your identity provider, and try within five minutes."
+
+
 class TokenExpired(Unauthorized):
     """An access token past its time."""
 
@@ -95,6 +120,30 @@ class InvalidCredentials(Unauthorized):
 
     default_code = "INVALID_CREDENTIALS"
     default_detail = "The e-mail address or the password is wrong."
+
+
+class AccountDeactivated(exceptions.PermissionDenied):
+    """A good token of the identity provider, of somebody whom an operator shut out.
+
+    Not a 401, upon which front ends would fetch a new token, and try for ever.
+    """
+
+    default_code = "PERMISSION_DENIED"
+    default_detail = "This account has been deactivated."
+
+
+class AccountMissing(exceptions.PermissionDenied):
+    """A good token of the identity provider, of somebody unknown (AUTH_CREATES_ACCOUNTS=false)."""
+
+    default_code = "PERMISSION_DENIED"
+    default_detail = "There is no account for you here, and none is made."
+
+
+class Conflict(exceptions.APIException):
+    """What is asked for is not possible as things are; the message says what stands against it."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "CONFLICT"
 
 
 class PayloadTooLarge(exceptions.APIException):
@@ -110,6 +159,7 @@ class EncodedBody(exceptions.APIException):
 
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "UNSUPPORTED_MEDIA_TYPE"
+    default_detail = _UNSUPPORTED_BODY
 
 
 class ServiceUnavailable(exceptions.APIException):
@@ -128,6 +178,26 @@ class HashingBusy(ServiceUnavailable):
     wait = 1  # a hash takes some 40 ms, and the header has whole seconds
 
 
+class CallerMoved(ServiceUnavailable):
+    """An identity that became another account's, or somebody's again, while it was looked up."""
+
+    default_detail = "Your sign-in has just been given another account. Try again."
+    wait = 1
+
+
+class IssuerUnavailable(ServiceUnavailable):
+    """Whether a token of the identity provider is good can't be told at the moment.
+
+    Not a 401, with which clients would sign their people out.
+    """
+
+    default_detail = (
+        "The keys of the identity provider can't be had at the moment. Try again after the seconds "
+        "in Retry-After."
+    )
+    wait = settings.ISSUER_REST_SECONDS  # before that nobody is asked
+
+
 _CODES: dict[type[exceptions.APIException], str] = {
     exceptions.ValidationError: "VALIDATION_ERROR",
     exceptions.ParseError: "PARSE_ERROR",
@@ -140,6 +210,7 @@ _CODES: dict[type[exceptions.APIException], str] = {
     exceptions.Throttled: "RATE_LIMITED",
 }
 
+# Of those errors that are REST framework's own.
 _MESSAGES = {
     "VALIDATION_ERROR": "The request is not valid. `details` names what is wrong.",
     "NOT_AUTHENTICATED": "This needs an access token: `Authorization: Bearer <token>`.",
@@ -147,7 +218,7 @@ _MESSAGES = {
     "NOT_FOUND": "Nothing is here for you.",
     "NOT_ACCEPTABLE": "Only application/json can be answered.",
     "RATE_LIMITED": "Too many requests. Try again after the seconds in Retry-After.",
-    "UNSUPPORTED_MEDIA_TYPE": "Send the body as application/json in UTF-8, and not compressed.",
+    "UNSUPPORTED_MEDIA_TYPE": _UNSUPPORTED_BODY,
     "INTERNAL_ERROR": "Something went wrong on the server. It has been noted.",
 }
 
@@ -175,6 +246,7 @@ FIELD_CODES: Mapping[str, str] = {
     "unique": "taken",
     "immutable": "can't be changed",
     "wrong_password": "not the caller's password",
+    "no_password": "the account signs in at its identity provider, and has no password or session",
     "password_too_short": "too few characters",
     "password_too_long": "too many characters",
     "password_too_common": "one of those that everybody tries first",
@@ -290,12 +362,13 @@ def error_response(request: HttpRequest, error: exceptions.APIException) -> Http
 
 
 def _body(request: HttpRequest, error: exceptions.APIException) -> dict[str, Any]:
-    code = _CODES.get(type(error)) or str(error.get_codes())
+    own_code = _CODES.get(type(error))
+    code = own_code or str(error.get_codes())
     details: dict[str, Any] = {}
     if isinstance(error, exceptions.ValidationError):
         code = "VALIDATION_ERROR"
         details = _validation_details(error)
-    message = _MESSAGES.get(code) or str(error.detail)
+    message = (own_code and _MESSAGES.get(own_code)) or str(error.detail)
     return error_body(request, code, message, details)
 
 

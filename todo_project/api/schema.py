@@ -242,7 +242,7 @@ class EnvelopeSchema(AutoSchema):
 class AccessTokenScheme(OpenApiAuthenticationExtension):
     """Describes the project's authentication class, which it finds by name."""
 
-    target_class = "accounts.authentication.SessionTokenAuthentication"
+    target_class = "accounts.authentication.BearerAuthentication"
     name = "accessToken"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:

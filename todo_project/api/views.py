@@ -40,9 +40,9 @@ class StrictInputMixin(APIView):
     body_serializers: ClassVar[Mapping[str, type[StrictSerializer]]] = {}
     query_serializers: ClassVar[Mapping[str, type[QuerySerializer]]] = {}
 
-    # True: the statements that do the work look the session up and count the request, and
+    # True: the statements that do the work look the caller up and count the request, and
     # `check_deferred` does both where there is no such statement. See callers.py.
-    defers_session_check = False
+    defers_caller_check = False
 
     content_negotiation_class = JSONNegotiation
 
@@ -102,17 +102,17 @@ class StrictInputMixin(APIView):
     def permission_denied(
         self, request: Request, message: Any = None, code: Any = None
     ) -> NoReturn:
-        if self.defers_session_check and request.auth is not None:
+        if self.defers_caller_check and request.auth is not None:
             request.auth.check()
         super().permission_denied(request, message, code)
 
     def check_throttles(self, request: Request) -> None:
-        if not self.defers_session_check:
+        if not self.defers_caller_check:
             super().check_throttles(request)
 
     def check_deferred(self) -> None:
         """Makes up for what was put off (401, 429), before a later error is answered."""
-        if self.defers_session_check:
+        if self.defers_caller_check:
             self.request.auth.check()
             super().check_throttles(self.request)
 
