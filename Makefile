@@ -113,7 +113,7 @@ secret:
 
 clean:
 	rm -rf .venv .venv-bench .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . '(' -name __pycache__ -o -name node_modules ')' -prune -exec rm -rf {} +
 
 # Made once, never overwritten; readable by its owner alone.
 .env:

@@ -24,8 +24,10 @@ from accounts import hashers
 from accounts.models import Session, User, hash_token
 from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
+from tests import node
 from tests.client import SECRETS, ApiClient
 from tests.issuer import issuer, other_issuer, shared_secret  # noqa: F401  # fixtures
+from tests.processes import PROJECT
 from todo_project import embedded_postgres
 
 # A run in the background inherits an ignored Ctrl-C, and would hand it to the processes that it
@@ -33,6 +35,13 @@ from todo_project import embedded_postgres
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PASSWORD = "correct horse battery staple"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before the fixtures: they start what Node runs."""
+    if marker := item.get_closest_marker("node"):
+        node.prepare(PROJECT / marker.args[0], item.name)
 
 
 @pytest.fixture(scope="session")
