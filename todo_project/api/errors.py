@@ -10,9 +10,12 @@
     │   │   └── SessionEnded
     │   └── InvalidCredentials 401 INVALID_CREDENTIALS  wrong e-mail or password
     ├── PermissionDenied     403 PERMISSION_DENIED    not the caller's path
+    │   └── SignInRequired                            not with a token that has scopes
+    ├── InsufficientScope    403 INSUFFICIENT_SCOPE   not with the scopes that the token has
     ├── NotFound             404 NOT_FOUND
     ├── MethodNotAllowed     405 METHOD_NOT_ALLOWED
     ├── NotAcceptable        406 NOT_ACCEPTABLE
+    ├── Conflict             409 CONFLICT             not as things are
     ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
     ├── EncodedBody          415 UNSUPPORTED_MEDIA_TYPE
@@ -63,6 +66,8 @@ _TRANSIENT_INTERNAL_SQLSTATES = frozenset({"25006", "25P03"})
 TRACEBACK_INTERVAL_SECONDS = 1.0
 _traced_at = -TRACEBACK_INTERVAL_SECONDS
 
+_UNSUPPORTED_BODY = "Send the body as application/json in UTF-8, and not compressed."
+
 
 class Unauthorized(exceptions.APIException):
     """401, on public routes too: there REST framework turns its own exception into 403."""
@@ -97,6 +102,32 @@ class InvalidCredentials(Unauthorized):
     default_detail = "The e-mail address or the password is wrong."
 
 
+class SignInRequired(exceptions.PermissionDenied):
+    """A token with scopes, where none of them is enough: the person has to come."""
+
+    default_code = "PERMISSION_DENIED"
+    default_detail = "A personal token is no good for this. Sign in, and send an access token."
+
+
+class InsufficientScope(exceptions.APIException):
+    """A good token, but not for this."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_code = "INSUFFICIENT_SCOPE"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"The token lacks the scope {scope}. Make one that has it.")
+        self.scope = scope
+        self.details = {"scope": scope}
+
+
+class Conflict(exceptions.APIException):
+    """What is asked for is not possible as things are; the message says what stands against it."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "CONFLICT"
+
+
 class PayloadTooLarge(exceptions.APIException):
     """A body over settings.MAX_BODY_BYTES."""
 
@@ -110,6 +141,7 @@ class EncodedBody(exceptions.APIException):
 
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "UNSUPPORTED_MEDIA_TYPE"
+    default_detail = _UNSUPPORTED_BODY
 
 
 class ServiceUnavailable(exceptions.APIException):
@@ -140,6 +172,7 @@ _CODES: dict[type[exceptions.APIException], str] = {
     exceptions.Throttled: "RATE_LIMITED",
 }
 
+# Of those errors that are REST framework's own.
 _MESSAGES = {
     "VALIDATION_ERROR": "The request is not valid. `details` names what is wrong.",
     "NOT_AUTHENTICATED": "This needs an access token: `Authorization: Bearer <token>`.",
@@ -147,7 +180,7 @@ _MESSAGES = {
     "NOT_FOUND": "Nothing is here for you.",
     "NOT_ACCEPTABLE": "Only application/json can be answered.",
     "RATE_LIMITED": "Too many requests. Try again after the seconds in Retry-After.",
-    "UNSUPPORTED_MEDIA_TYPE": "Send the body as application/json in UTF-8, and not compressed.",
+    "UNSUPPORTED_MEDIA_TYPE": _UNSUPPORTED_BODY,
     "INTERNAL_ERROR": "Something went wrong on the server. It has been noted.",
 }
 
@@ -167,10 +200,11 @@ FIELD_CODES: Mapping[str, str] = {
     "min_value": "too small a number",
     "invalid_choice": "none of the choices",
     "rfc3339": "no date-time of RFC 3339 with an offset",
+    "past": "a time that has passed",
     "null_characters_not_allowed": "has U+0000",
     "duplicate_key": "stands in the body more than once",
-    "repeated": "stands in the query more than once",
-    "empty": "a query parameter without a value",
+    "repeated": "stands in the query, or in a list, more than once",
+    "empty": "a query parameter without a value, or a list of nothing",
     "invalid_cursor": "made for another list, other filters or another order, or not made here",
     "unique": "taken",
     "immutable": "can't be changed",
@@ -290,12 +324,13 @@ def error_response(request: HttpRequest, error: exceptions.APIException) -> Http
 
 
 def _body(request: HttpRequest, error: exceptions.APIException) -> dict[str, Any]:
-    code = _CODES.get(type(error)) or str(error.get_codes())
-    details: dict[str, Any] = {}
+    own_code = _CODES.get(type(error))
+    code = own_code or str(error.get_codes())
+    details: dict[str, Any] = getattr(error, "details", {})
     if isinstance(error, exceptions.ValidationError):
         code = "VALIDATION_ERROR"
         details = _validation_details(error)
-    message = _MESSAGES.get(code) or str(error.detail)
+    message = (own_code and _MESSAGES.get(own_code)) or str(error.detail)
     return error_body(request, code, message, details)
 
 
@@ -312,7 +347,7 @@ def _headers(
     error: exceptions.APIException, method: str | None, *, allowed_methods: list[str]
 ) -> dict[str, str]:
     headers: dict[str, str] = {}
-    if error.status_code == status.HTTP_401_UNAUTHORIZED:
+    if error.status_code == status.HTTP_401_UNAUTHORIZED or isinstance(error, InsufficientScope):
         headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, exceptions.MethodNotAllowed):
         headers["Allow"] = ", ".join(allowed_methods)
@@ -332,4 +367,6 @@ def _challenge(error: exceptions.APIException) -> str:
     challenge = 'Bearer realm="api"'
     if isinstance(error, TokenInvalid | TokenExpired):
         challenge += f', error="invalid_token", error_description="{error.detail}"'
+    if isinstance(error, InsufficientScope):
+        challenge += f', error="insufficient_scope", scope="{error.scope}"'
     return challenge
