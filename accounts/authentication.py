@@ -6,9 +6,12 @@ from uuid import UUID
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from .callers import SessionCaller, TokenUser
+from .callers import PersonalTokenCaller, SessionCaller, TokenUser
 from .models import User
+from .personal_tokens import PREFIX
 from .session_tokens import read_access
+
+_PERSONAL = PREFIX.encode()
 
 
 class BearerAuthentication(JWTAuthentication):
@@ -35,7 +38,9 @@ class BearerAuthentication(JWTAuthentication):
         return caller.load_user(), caller
 
 
-def _caller_of(raw_token: bytes) -> SessionCaller:
+def _caller_of(raw_token: bytes) -> SessionCaller | PersonalTokenCaller:
+    if raw_token.startswith(_PERSONAL):
+        return PersonalTokenCaller.of(raw_token)
     claims = read_access(raw_token)
     return SessionCaller(claims.user_id, claims.session_id)
 

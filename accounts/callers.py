@@ -5,6 +5,7 @@ todo_project.api.callers says what these are for.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, ClassVar
 from uuid import UUID
@@ -13,9 +14,11 @@ from django.db import connection
 from django.db.models import QuerySet
 from rest_framework.exceptions import APIException
 
-from todo_project.api.errors import SessionEnded
+from todo_project.api.callers import Caller
+from todo_project.api.errors import SessionEnded, TokenExpired, TokenInvalid
 
-from .models import Session, User
+from .models import PersonalToken, Session, User
+from .personal_tokens import KnownToken, forget, recognize
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class SessionCaller:
     def parameters(self) -> Mapping[str, Any]:
         return {"user_id": self.user_id, "credential_id": self.session_id}
 
+    def note_use(self) -> None:
+        """Nothing: a session's last use is its last refresh, so that reading writes nothing."""
+
     def refusal(self) -> APIException:
         return SessionEnded()
 
@@ -58,11 +64,75 @@ class SessionCaller:
         return user
 
 
-def _check(caller: SessionCaller) -> None:
+@dataclass(frozen=True, slots=True)
+class PersonalTokenCaller:
+    """The bearer of a personal token.
+
+    `notes_use_on` is the day of the request, where the process doesn't know that it is on record.
+    Then the statement that asks whether the token lives writes it there.
+    """
+
+    token: KnownToken
+    notes_use_on: date | None
+    subject: ClassVar[None] = None
+
+    @classmethod
+    def of(cls, raw_token: bytes) -> "PersonalTokenCaller":
+        """Raises TokenInvalid. One query where the process meets the token for the first time."""
+        token = recognize(raw_token)
+        today = datetime.now(UTC).date()
+        return cls(token, notes_use_on=None if token.noted_on == today else today)
+
+    @property
+    def user_id(self) -> UUID:
+        return self.token.user_id
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        return self.token.scopes
+
+    @property
+    def live_sql(self) -> str:
+        return _personal_token_sql(notes_use=self.notes_use_on is not None)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        return {"user_id": self.token.user_id, "credential_id": self.token.id}
+
+    def note_use(self) -> None:
+        if self.notes_use_on is not None:
+            self.token.noted_on = self.notes_use_on
+
+    def refusal(self) -> APIException:
+        """Without a query. The process forgets the token."""
+        forget(self.token)
+        expires_at = self.token.expires_at
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            return TokenExpired("The personal token has expired. Make another.")
+        return TokenInvalid("The personal token was ended. Make another.")
+
+    def check(self) -> None:
+        _check(self)
+
+    def load_user(self) -> User:
+        """The user, by one query. Raises `refusal`."""
+        sql = f"""
+            WITH caller AS ({self.live_sql})
+            SELECT accounts_user.* FROM caller
+              JOIN accounts_user ON accounts_user.id = caller.user_id
+        """  # noqa: S608  # made of constants
+        for user in User.objects.raw(sql, self.parameters):
+            self.note_use()
+            return user
+        raise self.refusal()
+
+
+def _check(caller: Caller) -> None:
     with connection.cursor() as cursor:
         cursor.execute(caller.live_sql, caller.parameters)
         if cursor.fetchone() is None:
             raise caller.refusal()
+    caller.note_use()
 
 
 @cache
@@ -72,6 +142,24 @@ def _session_sql() -> str:
         Session.objects.of_token(credential_id, user_id).values("user_id"),
         {credential_id: "%(credential_id)s", user_id: "%(user_id)s"},
     )
+
+
+@cache
+def _personal_token_sql(*, notes_use: bool) -> str:
+    credential_id, user_id = UUID(int=1), UUID(int=2)
+    live_sql = _named(
+        PersonalToken.objects.of_token(credential_id, user_id).values("user_id"),
+        {credential_id: "%(credential_id)s", user_id: "%(user_id)s"},
+    )
+    if not notes_use:
+        return live_sql
+    # The user is locked first, as by whoever deletes them: the work may need that lock, too, and
+    # who takes two in another order than others may wait for ever.
+    return f"""
+        UPDATE accounts_personaltoken SET last_used_on = CURRENT_DATE
+         WHERE id = %(credential_id)s AND user_id = ({live_sql} FOR KEY SHARE OF accounts_user)
+        RETURNING user_id
+    """  # noqa: S608  # made of constants
 
 
 def _named(queryset: QuerySet[Any, Any], names: Mapping[Any, str]) -> str:

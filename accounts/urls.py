@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from .views import passwords, profile, registration, sessions
+from .views import passwords, personal_tokens, profile, registration, sessions
 
 urlpatterns = [
     re_path(r"^register/?\Z", registration.RegisterView.as_view(), name="auth-register"),
@@ -23,6 +23,12 @@ urlpatterns = [
     re_path(r"^sessions/?\Z", sessions.SessionListView.as_view(), name="auth-sessions"),
     re_path(
         r"^sessions/(?P<session_id>[^/]+)/?\Z", sessions.SessionView.as_view(), name="auth-session"
+    ),
+    re_path(r"^tokens/?\Z", personal_tokens.PersonalTokenListView.as_view(), name="auth-tokens"),
+    re_path(
+        r"^tokens/(?P<token_id>[^/]+)/?\Z",
+        personal_tokens.PersonalTokenView.as_view(),
+        name="auth-token-end",
     ),
     re_path(r"^logout-all/?\Z", sessions.LogoutAllView.as_view(), name="auth-logout-all"),
 ]

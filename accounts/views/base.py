@@ -54,11 +54,17 @@ class HashingMixin(StrictInputMixin):
             self.place.enter_context(hashing())
 
 
-def confirmed_user(request: Request, field: str, password: str) -> User:
-    """The caller, locked, after the password was checked. Raises ValidationError on `field`."""
+def locked_user(request: Request) -> User:
+    """The caller, locked. Raises TokenInvalid where there is no such user any more."""
     user = User.objects.filter(pk=current_user(request).pk).select_for_update(no_key=True).first()
     if user is None:
         raise TokenInvalid("The account has been deleted.")
+    return user
+
+
+def confirmed_user(request: Request, field: str, password: str) -> User:
+    """The caller, locked, after the password was checked. Raises ValidationError on `field`."""
+    user = locked_user(request)
     if not user.check_password(password):
         keep_try(request._request)
         raise ValidationError({field: [ErrorDetail("The password is wrong.", "wrong_password")]})

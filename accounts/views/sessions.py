@@ -108,8 +108,11 @@ class LogoutView(PublicView):
 class LogoutAllView(StrictInputMixin):
     @extend_schema(operation_id="auth_logout_all", responses={204: None})
     def post(self, request: Request) -> Response:
-        """End all of your sessions, this one included."""
-        current_user(request).sessions.end()
+        """Sign out everywhere: every token that you have until now is refused.
+
+        Sessions, this one included, personal tokens, and what the identity provider has issued.
+        """
+        current_user(request).sign_out_everywhere()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -1,13 +1,15 @@
 """Removes what has expired and is of no more use. For cron."""
 
+from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.sessions.models import Session as AdminSession
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections, models, transaction
 from django.db.models.functions import Now
 
-from accounts.models import Session
+from accounts.models import PersonalToken, Session
 from todo_project.models import RateCounter
 
 BATCH_ROWS = 1000
@@ -16,7 +18,10 @@ BATCH_ROWS = 1000
 class Command(BaseCommand):
     """Deletes expired sessions and counters, in batches that hold locks for milliseconds."""
 
-    help = "Delete expired sessions, operators' sessions and rate counters. Safe at any time."
+    help = (
+        "Delete expired sessions, operators' sessions and rate counters, and personal tokens that "
+        "expired a month ago. Safe at any time."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -26,19 +31,25 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["batch"] < 1:
             raise CommandError("--batch must be 1 or more.")
-        for model, field in (
-            (Session, "expires_at"),
-            (AdminSession, "expire_date"),
-            (RateCounter, "expires_at"),
+        for model, field, kept_for in (
+            (Session, "expires_at", timedelta()),
+            (AdminSession, "expire_date", timedelta()),
+            (RateCounter, "expires_at", timedelta()),
+            (PersonalToken, "expires_at", settings.PERSONAL_TOKENS_KEPT),
         ):
-            deleted = delete_expired(model, field, batch_rows=options["batch"])
+            deleted = delete_expired(model, field, kept_for, batch_rows=options["batch"])
             self.stdout.write(f"{model._meta.label}: {deleted} deleted")
 
 
-def delete_expired(model: type[models.Model], field: str, *, batch_rows: int) -> int:
-    """Deletes the rows whose `field` has passed; returns how many. Rows in use are left alone."""
+def delete_expired(
+    model: type[models.Model], field: str, kept_for: timedelta, *, batch_rows: int
+) -> int:
+    """Deletes the rows whose `field` passed that long ago; returns how many.
+
+    Rows in use are left alone.
+    """
     objects = model._default_manager.using("direct")
-    rows = objects.filter(**{f"{field}__lt": Now()})
+    rows = objects.filter(**{f"{field}__lt": Now() - kept_for})
     total = 0
     while True:
         with transaction.atomic(using="direct"), connections["direct"].cursor() as cursor:
