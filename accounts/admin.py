@@ -14,7 +14,7 @@ from uuid import UUID
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.utils import model_ngettext
 from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
@@ -30,7 +30,7 @@ from todo_project.admin import LargeTableAdmin, capped_count
 from todo_project.api.views import read_uuid
 
 from .credentials import canonical_email
-from .models import Identity, Session, User, belongings
+from .models import Identity, PersonalToken, Session, User, belongings
 
 RIGHTS = ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
 
@@ -277,6 +277,44 @@ class IdentityAdmin(LargeTableAdmin):
         return shown, counts, forbidden, protected
 
 
+@admin.register(PersonalToken)
+class PersonalTokenAdmin(LargeTableAdmin):
+    """To look at and to end, as sessions are. The hash is nowhere on the pages."""
+
+    fields = list_display = (
+        "id", "user", "name", "scopes", "created_at", "expires_at", "last_used_on",
+    )  # fmt: skip
+    list_select_related = ("user",)
+    search_fields = ("user__email",)
+    search_help_text = "The user's e-mail address, or the token's id."
+    actions = ("end",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: PersonalToken | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: PersonalToken | None = None) -> bool:
+        return False
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return super().has_change_permission(request)
+
+    def find(self, queryset: QuerySet[PersonalToken], term: str) -> QuerySet[PersonalToken]:
+        """The tokens of one user, by the whole address."""
+        return queryset.filter(user__in=User.objects.with_email(term))
+
+    @admin.action(permissions=["end"], description="End selected personal tokens")
+    def end(self, request: HttpRequest, queryset: QuerySet[PersonalToken]) -> None:
+        """Deletes them: there is nothing more to learn of one that has ended."""
+        # Locked, so that the log names those that end now, and no others.
+        tokens = list(queryset.select_related(None).select_for_update(no_key=True))
+        _log_changes(request, tokens, "Ended.", flag=DELETION)
+        PersonalToken.objects.filter(pk__in=[token.pk for token in tokens]).delete()
+        _tell(self, request, "Ended", len(tokens), Counter())
+
+
 admin.site.unregister(Group)
 
 
@@ -327,9 +365,11 @@ def _tell(
     model_admin.message_user(request, message, level)
 
 
-def _log_changes(request: HttpRequest, changed: Iterable[Model], message: str) -> None:
+def _log_changes(
+    request: HttpRequest, changed: Iterable[Model], message: str, *, flag: int = CHANGE
+) -> None:
     """An entry in the admin log for each of them, in one query."""
-    LogEntry.objects.log_actions(_operator_id(request), changed, CHANGE, message)
+    LogEntry.objects.log_actions(_operator_id(request), changed, flag, message)
 
 
 def _count_belongings(users: list[User]) -> Iterator[str]:

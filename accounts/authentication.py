@@ -10,9 +10,10 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from todo_project.api.errors import TokenInvalid
 
-from .callers import IssuerCaller, SessionCaller, TokenUser
+from .callers import IssuerCaller, PersonalTokenCaller, SessionCaller, TokenUser, load_user
 from .issuers import is_jwt, is_outside, read_outside
 from .models import User
+from .personal_tokens import PREFIX
 from .session_tokens import read_access
 
 # Some providers give the front end an opaque token beside it, which only they can read.
@@ -20,6 +21,7 @@ _NO_JWT = (
     "The token is no JWT. Send the one that the identity provider makes for APIs; Better Auth does "
     "at /api/auth/token."
 )
+_PERSONAL = PREFIX.encode()
 
 
 class BearerAuthentication(JWTAuthentication):
@@ -43,14 +45,16 @@ class BearerAuthentication(JWTAuthentication):
         note_user(request, caller.user_id)
         if request.parser_context["view"].defers_caller_check:
             return TokenUser(caller.user_id), caller
-        return caller.load_user(), caller
+        return load_user(caller), caller
 
 
-def _caller_of(raw_token: bytes) -> SessionCaller | IssuerCaller:
+def _caller_of(raw_token: bytes) -> SessionCaller | IssuerCaller | PersonalTokenCaller:
     """The bearer of a token, of whatever kind it says it is: a fault in it is never looked over.
 
     Raises TokenExpired, TokenInvalid, IssuerUnavailable, or what IssuerCaller.of does.
     """
+    if raw_token.startswith(_PERSONAL):
+        return PersonalTokenCaller.of(raw_token)
     if settings.AUTH_ISSUER and is_outside(raw_token):
         return IssuerCaller.of(read_outside(raw_token))
     try:

@@ -5,6 +5,7 @@ todo_project.api.callers says what these are for.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, ClassVar
 from uuid import UUID
@@ -14,11 +15,15 @@ from django.db.models import QuerySet
 from rest_framework.exceptions import APIException
 
 from todo_project.api.callers import Caller
-from todo_project.api.errors import SessionEnded
+from todo_project.api.errors import SessionEnded, TokenExpired, TokenInvalid
 
 from .identities import person_of, why_not
 from .issuers import OutsideClaims
-from .models import EPOCH, Identity, Session, User
+from .models import EPOCH, Identity, PersonalToken, Session, User
+from .personal_tokens import KnownToken, forget, recognize
+
+# What stands for the parameters of a queryset until it is compiled.
+_CREDENTIAL_ID, _USER_ID = UUID(int=1), UUID(int=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +51,14 @@ class SessionCaller:
     def parameters(self) -> Mapping[str, Any]:
         return {"user_id": self.user_id, "credential_id": self.session_id}
 
+    def note_use(self) -> None:
+        """Nothing: a session's last use is its last refresh, so that reading writes nothing."""
+
     def refusal(self) -> APIException:
         return SessionEnded()
 
     def check(self) -> None:
         _check(self)
-
-    def load_user(self) -> User:
-        """The user, by one query. Raises `refusal`."""
-        session = Session.objects.of_token(self.session_id, self.user_id)
-        found = session.select_related("user").first()
-        if found is None:
-            raise self.refusal()
-        user: User = found.user
-        return user
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +95,77 @@ class IssuerCaller:
             "issued_at": self.claims.issued_at,
         }
 
+    def note_use(self) -> None:
+        """Nothing: the provider knows when its people were there."""
+
     def refusal(self) -> APIException:
         return why_not(self.claims)
 
     def check(self) -> None:
         _check(self)
 
-    def load_user(self) -> User:
-        """The user, by one query. Raises `refusal`."""
-        identities = Identity.objects.of_token(
-            self.identity_id, self.user_id, self.claims.issued_at
-        )
-        found = identities.select_related("user").first()
-        if found is None:
-            raise self.refusal()
-        user: User = found.user
+
+@dataclass(frozen=True, slots=True)
+class PersonalTokenCaller:
+    """The bearer of a personal token.
+
+    `notes_use_on` is the day of the request, where the process doesn't know that it is on record.
+    Then the statement that asks whether the token lives writes it there.
+    """
+
+    token: KnownToken
+    notes_use_on: date | None
+    subject: ClassVar[None] = None
+
+    @classmethod
+    def of(cls, raw_token: bytes) -> "PersonalTokenCaller":
+        """Raises TokenInvalid. One query where the process meets the token for the first time."""
+        token = recognize(raw_token)
+        today = datetime.now(UTC).date()
+        return cls(token, notes_use_on=None if token.noted_on == today else today)
+
+    @property
+    def user_id(self) -> UUID:
+        return self.token.user_id
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        return self.token.scopes
+
+    @property
+    def live_sql(self) -> str:
+        return _personal_token_sql(notes_use=self.notes_use_on is not None)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        return {"user_id": self.token.user_id, "credential_id": self.token.id}
+
+    def note_use(self) -> None:
+        if self.notes_use_on is not None:
+            self.token.noted_on = self.notes_use_on
+
+    def refusal(self) -> APIException:
+        """Without a query. The process forgets the token."""
+        forget(self.token)
+        expires_at = self.token.expires_at
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            return TokenExpired("The personal token has expired. Make another.")
+        return TokenInvalid("The personal token was ended. Make another.")
+
+    def check(self) -> None:
+        _check(self)
+
+
+def load_user(caller: Caller) -> User:
+    """The user of a caller, by one query. Raises the caller's refusal."""
+    sql = f"""
+        WITH caller AS ({caller.live_sql})
+        SELECT accounts_user.* FROM caller JOIN accounts_user ON accounts_user.id = caller.user_id
+    """  # noqa: S608  # made of constants
+    for user in User.objects.raw(sql, caller.parameters):
+        caller.note_use()
         return user
+    raise caller.refusal()
 
 
 def _check(caller: Caller) -> None:
@@ -119,34 +173,44 @@ def _check(caller: Caller) -> None:
         cursor.execute(caller.live_sql, caller.parameters)
         if cursor.fetchone() is None:
             raise caller.refusal()
+    caller.note_use()
 
 
 @cache
 def _session_sql() -> str:
-    credential_id, user_id = UUID(int=1), UUID(int=2)
-    return _named(
-        Session.objects.of_token(credential_id, user_id).values("user_id"),
-        {credential_id: "%(credential_id)s", user_id: "%(user_id)s"},
-    )
+    return _named(Session.objects.of_token(_CREDENTIAL_ID, _USER_ID))
 
 
 @cache
 def _identity_sql() -> str:
-    credential_id, user_id = UUID(int=1), UUID(int=2)
-    return _named(
-        Identity.objects.of_token(credential_id, user_id, EPOCH).values("user_id"),
-        {
-            credential_id: "%(credential_id)s",
-            user_id: "%(user_id)s",
-            EPOCH: "%(issued_at)s",
-        },
-    )
+    return _named(Identity.objects.of_token(_CREDENTIAL_ID, _USER_ID, EPOCH))
 
 
-def _named(queryset: QuerySet[Any, Any], names: Mapping[Any, str]) -> str:
-    """The SQL of a queryset, with names in the place of its parameters.
+@cache
+def _personal_token_sql(*, notes_use: bool) -> str:
+    live_sql = _named(PersonalToken.objects.of_token(_CREDENTIAL_ID, _USER_ID))
+    if not notes_use:
+        return live_sql
+    # The user is locked first, as by whoever deletes them: the work may need that lock, too, and
+    # who takes two in another order than others may wait for ever.
+    return f"""
+        UPDATE accounts_personaltoken SET last_used_on = CURRENT_DATE
+         WHERE id = %(credential_id)s AND user_id = ({live_sql} FOR KEY SHARE OF accounts_user)
+         RETURNING user_id
+    """  # noqa: S608  # made of constants
+
+
+_NAMES: Mapping[Any, str] = {
+    _CREDENTIAL_ID: "%(credential_id)s",
+    _USER_ID: "%(user_id)s",
+    EPOCH: "%(issued_at)s",
+}
+
+
+def _named(credentials: QuerySet[Any, Any]) -> str:
+    """The SQL that gives the `user_id` of a credential, with names in the place of parameters.
 
     Compiled from the queryset, so that both always mean the same.
     """
-    sql, parameters = queryset.query.sql_with_params()
-    return sql % tuple(names[parameter] for parameter in parameters)
+    sql, parameters = credentials.values("user_id").query.sql_with_params()
+    return sql % tuple(_NAMES[parameter] for parameter in parameters)

@@ -43,11 +43,12 @@ class UserQuerySet(models.QuerySet["User"]):
 
     @transaction.atomic
     def deactivate(self) -> int:
-        """Ends these users' sessions and lets none begin; returns how many users changed."""
+        """Ends these users' sessions and tokens, and lets none begin; returns how many changed."""
         users = self.filter(is_active=True).select_for_update(no_key=True)
         ids = list(users.values_list("pk", flat=True))
         User.objects.filter(pk__in=ids).update(is_active=False)
         Session.objects.filter(user__in=ids).end()
+        PersonalToken.objects.filter(user__in=ids).delete()
         return len(ids)
 
 
@@ -115,10 +116,16 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email or self.name or str(self.pk)
 
+    @transaction.atomic
     def sign_out_everywhere(self) -> None:
-        """Refuses every token that was issued until now, whatever its kind."""
+        """Refuses every token that was issued until now, whatever its kind.
+
+        Under the lock of the user's row: a personal token that is just being made ends, too.
+        """
+        User.objects.select_for_update(no_key=True).filter(pk=self.pk).first()
         self.sessions.end()
         self.identities.update(valid_after=Now())
+        self.personal_tokens.all().delete()
 
     def has_nothing_but(self, identity: "Identity") -> bool:
         """Whether the account is as the first request with a token of this identity made it."""
@@ -134,11 +141,19 @@ class User(AbstractBaseUser, PermissionsMixin):
     def check_password(self, raw_password: str | None) -> bool:
         return super().check_password(raw_password and normalize_password(raw_password))
 
-    def save(self, *args: Any, keep_session: UUID | None = None, **kwargs: Any) -> None:
+    def save(
+        self,
+        *args: Any,
+        keep_session: UUID | None = None,
+        keep_personal_tokens: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """Saves; ends the user's sessions where a password was set, or nobody can sign in.
 
-        Admin, `manage.py changepassword` and the API all come through here. `keep_session` is the
-        id of the one session that survives a change of password.
+        Personal tokens end with them, but not for want of a password: whoever signs in at a
+        provider has none. Admin, `manage.py changepassword` and the API all come through here.
+        `keep_session` is the id of the one session that survives a change of password;
+        `keep_personal_tokens` says that it is the user's own, whose scripts go on.
         """
         has_new_password = self._password is not None  # type: ignore[attr-defined]  # set_password's
         may_sign_in = self.is_active and self.has_usable_password()
@@ -150,6 +165,8 @@ class User(AbstractBaseUser, PermissionsMixin):
                 if keep_session is not None:
                     sessions = sessions.exclude(pk=keep_session)
                 sessions.end()
+            if signs_out and (has_new_password or not self.is_active) and not keep_personal_tokens:
+                self.personal_tokens.all().delete()
 
 
 def belongings() -> list[ForeignObjectRel]:
@@ -378,7 +395,7 @@ class PersonalToken(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name} of {self.user_id}"
 
 
 def hash_token(token: str) -> str:

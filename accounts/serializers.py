@@ -1,14 +1,23 @@
 """What the account routes read and write."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-from todo_project.api.serializers import LineField, StrictSerializer, StringField
+from todo_project.api.permissions import Scope
+from todo_project.api.serializers import (
+    ChoicesField,
+    LineField,
+    StrictSerializer,
+    StringField,
+    TimeField,
+)
 
 from .credentials import (
     EMAIL_MAX_CHARACTERS,
@@ -190,3 +199,44 @@ class SessionSerializer(StrictSerializer):
 
     def get_is_current(self, session: Session) -> bool:
         return bool(session.pk == self.context["current_session_id"])
+
+
+class ExpiryField(TimeField):
+    """When something ends: a time to come."""
+
+    default_error_messages: ClassVar = {"past": "This has passed."}
+
+    def to_internal_value(self, value: Any) -> datetime:
+        moment = super().to_internal_value(value)
+        if moment <= timezone.now():
+            self.fail("past")
+        return moment
+
+
+def _in_a_year() -> datetime:
+    return timezone.now() + settings.PERSONAL_TOKEN_LIFETIME
+
+
+class PersonalTokenSerializer(StrictSerializer):
+    """A token for scripts, without the token itself."""
+
+    id = serializers.UUIDField(read_only=True)
+    name = LineField(max_length=NAME_MAX_CHARACTERS, help_text="What it is for.")
+    scopes = ChoicesField(list(Scope), help_text="What it is good for.")
+    created_at = serializers.DateTimeField(read_only=True)
+    expires_at = ExpiryField(
+        allow_null=True,
+        default=_in_a_year,
+        help_text="Left out, it is a year from now; null: never.",
+    )
+    last_used_on = serializers.DateField(
+        read_only=True, allow_null=True, help_text="The last day, in UTC. Null: not yet."
+    )
+
+
+class NewPersonalTokenSerializer(PersonalTokenSerializer):
+    """A token for scripts, with the token itself."""
+
+    token = serializers.CharField(
+        read_only=True, help_text="Send it as `Authorization: Bearer <token>`. Shown this once."
+    )

@@ -67,7 +67,7 @@ class OwnPasswordForm(AdminPasswordChangeForm):
         """Writes the password alone: what was taken from the operator meanwhile stays taken."""
         user: User = super().save(commit=False)
         if commit:
-            user.save(update_fields=["password"])
+            user.save(update_fields=["password"], keep_personal_tokens=True)
             LogEntry.objects.log_actions(user.pk, [user], CHANGE, "Changed password.")
         return user
 

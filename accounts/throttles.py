@@ -56,14 +56,20 @@ class OwnPasswordThrottle(BaseThrottle):
         return True
 
 
-class OwnProfileThrottle(ScopedThrottle):
-    """Counts changes of the caller's account together with their other writes."""
+class OwnWriteThrottle(ScopedThrottle):
+    """Counts what the caller makes together with their other writes."""
 
     scope = "writes"
-    methods = frozenset({"PATCH"})
+    methods = frozenset({"POST"})
 
     def identity(self, request: Request) -> str:
         return str(current_user(request).pk)
+
+
+class OwnProfileThrottle(OwnWriteThrottle):
+    """Counts changes of the caller's account, likewise."""
+
+    methods = frozenset({"PATCH"})
 
 
 def enforce_address_tries(request: HttpRequest) -> None:

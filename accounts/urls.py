@@ -3,11 +3,17 @@
 from django.conf import settings
 from django.urls import re_path
 
-from .views import identities, passwords, profile, registration, sessions
+from .views import identities, passwords, personal_tokens, profile, registration, sessions
 
 urlpatterns = [
     re_path(r"^me/?\Z", profile.MeView.as_view(), name="auth-me"),
     re_path(r"^me/delete/?\Z", profile.MeDeletionView.as_view(), name="auth-me-delete"),
+    re_path(r"^tokens/?\Z", personal_tokens.PersonalTokenListView.as_view(), name="auth-tokens"),
+    re_path(
+        r"^tokens/(?P<token_id>[^/]+)/?\Z",
+        personal_tokens.PersonalTokenView.as_view(),
+        name="auth-token-end",
+    ),
     re_path(r"^logout-all/?\Z", sessions.LogoutAllView.as_view(), name="auth-logout-all"),
     re_path(r"^identities/?\Z", identities.IdentityListView.as_view(), name="auth-identities"),
     re_path(

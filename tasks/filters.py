@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework import serializers
 
 from todo_project.api.ordering import OrderingField, SortKey
-from todo_project.api.serializers import ChoiceField, QuerySerializer, StringField
+from todo_project.api.serializers import ChoiceField, QuerySerializer, StringField, TimeField
 from todo_project.text import is_visible
 
 SEARCH_MAX_CHARACTERS = 200
@@ -53,29 +53,6 @@ class PageSizeField(serializers.IntegerField):
         if not re.fullmatch(r"[1-9][0-9]{0,8}|0", data):
             self.fail("invalid")
         return int(data)
-
-
-class TimeField(serializers.DateTimeField):
-    """A date-time of RFC 3339 with its offset, in UTC and microseconds."""
-
-    default_error_messages: ClassVar = {
-        "rfc3339": (
-            "Not a date-time of RFC 3339 with an offset, such as 2026-01-31T09:30:00Z or "
-            "2026-01-31T10:30:00+01:00 (in a URL, write the + as %2B)."
-        )
-    }
-    _RFC3339 = re.compile(
-        r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}"
-        r"(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-    )
-
-    def to_internal_value(self, value: Any) -> datetime:
-        if not self._RFC3339.fullmatch(value):
-            self.fail("rfc3339")
-        try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):  # no such day; or outside of the years 1 to 9999
-            self.fail("rfc3339")
 
 
 class SearchField(StringField):

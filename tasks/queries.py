@@ -178,6 +178,7 @@ def _rows(caller: Caller, sql: str, parameters: Mapping[str, Any]) -> Sequence[A
     rows = database.fetch_all(sql, {**parameters, **caller.parameters})
     if not rows:
         raise caller.refusal()
+    caller.note_use()
     return rows
 
 

@@ -21,6 +21,7 @@ from todo_project.api.envelope import empty_response, json_response
 from todo_project.api.errors import TokenInvalid
 from todo_project.api.limits import Counter, admit
 from todo_project.api.pagination import CursorCodec, Position, next_link
+from todo_project.api.permissions import HasScope, Scope
 from todo_project.api.views import StrictInputMixin, read_uuid
 
 from . import queries
@@ -45,7 +46,9 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
 
     queryset = Task.objects.none()  # whoever forgets get_queryset sees nothing
     serializer_class = TaskSerializer
-    permission_classes = (IsAuthenticated, IsPathOwner)
+    permission_classes = (IsAuthenticated, IsPathOwner, HasScope)
+    read_scope = Scope.TASKS_READ
+    write_scope = Scope.TASKS_WRITE
     throttle_classes = (WriteThrottle,)
     defers_caller_check = True
     query_serializers: ClassVar = {"list": TaskListQuery}

@@ -191,7 +191,8 @@ def _validate_codes(exchange: str, error: Node, codes: Collection[str]) -> None:
     code = error["code"]
     assert not codes or code in codes, f"{exchange} with {code}, but $.error.code is one of {codes}"
     known = field_codes()
-    faults = {fault["code"] for faults in error["details"].values() for fault in faults}
+    fields = [value for value in error["details"].values() if isinstance(value, list)]
+    faults = {fault["code"] for faults in fields for fault in faults}
     assert faults <= known, f"{exchange}, but no documented field code is {faults - known}"
 
 

@@ -765,9 +765,9 @@ def test_deactivate_queries(
     for action in ("deactivate", "activate"):
         act(olga_admin, USERS, action, users[0])  # Django remembers content types
 
-    # The list's count; the users, and again in deactivate(); users and sessions written; the log;
-    # two savepoints made and released.
-    with django_assert_num_queries(SIGN_IN_QUERIES + 10):
+    # The list's count; the users, and again in deactivate(); users, sessions and personal tokens
+    # written; the log; two savepoints made and released.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 11):
         assert_saved(act(olga_admin, USERS, "deactivate", *users))
 
 

@@ -242,8 +242,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=15)
-# So many access tokens need not be verified again by a process: enough for 10,000 people who use it
-# at once, at 1 KB each.
+# So many access tokens need not be verified again by a process, nor personal ones looked for:
+# enough for 10,000 people who use it at once, at 1 KB each.
 ACCESS_TOKENS_REMEMBERED = 16384
 REFRESH_TOKEN_LIFETIME = timedelta(days=14)
 SESSION_LIFETIME = timedelta(days=90)  # from the sign-in, however often it is refreshed
@@ -253,6 +253,10 @@ SESSIONS_PER_USER = 50  # the oldest ends when one more begins
 REFRESH_REUSE_INTERVAL = timedelta(seconds=60)
 # People without a password delete their account by a token of a sign-in that was so recent.
 RECENT_SIGN_IN = timedelta(minutes=5)
+PERSONAL_TOKEN_LIFETIME = timedelta(days=365)  # where whoever makes it says nothing else
+PERSONAL_TOKENS_PER_USER = 50  # each is a way in that somebody has to keep in mind
+# For so long one that has expired is told from one that never was.
+PERSONAL_TOKENS_KEPT = timedelta(days=30)
 # How far the clocks of two instances may be apart: what one has just issued the other accepts.
 CLOCK_SKEW = timedelta(seconds=60)
 
@@ -432,7 +436,10 @@ PAGE_BYTES_MAX = 1024 * 1024
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "rest_framework.permissions.IsAuthenticated",
+        "todo_project.api.permissions.HasScope",
+    ],
     "DEFAULT_PARSER_CLASSES": [
         "todo_project.api.parsers.StrictJSONParser",
         "todo_project.api.parsers.MergePatchParser",

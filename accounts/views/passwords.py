@@ -30,12 +30,16 @@ class PasswordView(HashingMixin):
 
     @extend_schema(operation_id="auth_password_change", responses={204: None})
     def post(self, request: Request) -> Response:
-        """Change your password. Ends your other sessions."""
+        """Change your password. Ends your other sessions, and no personal token."""
         validate_new_password("new_password", self.body["new_password"], current_user(request))
         with transaction.atomic():
             user = confirmed_user(request, "current_password", self.body["current_password"])
             user.set_password(self.body["new_password"])
-            user.save(update_fields=["password"], keep_session=current_session_id(request))
+            user.save(
+                update_fields=["password"],
+                keep_session=current_session_id(request),
+                keep_personal_tokens=True,
+            )
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -57,7 +61,10 @@ class PasswordResetConfirmView(HashingMixin, PublicView):
 
     @extend_schema(operation_id="auth_password_reset_confirm", responses={204: None})
     def post(self, request: Request) -> Response:
-        """Choose a new password with the token of a mailed link. Ends all of your sessions."""
+        """Choose a new password with the token of a mailed link.
+
+        Ends all of your sessions and personal tokens.
+        """
         with transaction.atomic():
             user = user_of_reset_token(self.body["token"])
             if user is None:

@@ -18,12 +18,14 @@ from accounts.models import User
 from accounts.serializers import DeletionSerializer, ProfileUpdateSerializer, UserSerializer
 from accounts.throttles import OwnPasswordThrottle, OwnProfileThrottle
 from todo_project.api.errors import SignInTooOld, TokenInvalid
+from todo_project.api.permissions import Scope
 
 from .base import HashingMixin, confirmed_user, locked_user
 
 
 class MeView(HashingMixin):
     throttle_classes = (OwnPasswordThrottle, OwnProfileThrottle)
+    read_scope = Scope.ACCOUNT_READ
     body_serializers: ClassVar = {
         "patch": ProfileUpdateSerializer,
         "delete": DeletionSerializer,

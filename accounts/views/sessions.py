@@ -110,7 +110,7 @@ class LogoutAllView(StrictInputMixin):
     def post(self, request: Request) -> Response:
         """Sign out everywhere: every token that you have until now is refused.
 
-        Sessions, this one included, and what the identity provider has issued.
+        Sessions, this one included, personal tokens, and what the identity provider has issued.
         """
         current_user(request).sign_out_everywhere()
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -34,6 +34,9 @@ class Caller(Protocol):
     def parameters(self) -> Mapping[str, Any]:
         """Those of `live_sql`: `user_id`, and others."""
 
+    def note_use(self) -> None:
+        """To be called where `live_sql` gave its row."""
+
     def refusal(self) -> APIException:
         """Why `live_sql` gave no row. At most one query."""
 

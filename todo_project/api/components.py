@@ -101,8 +101,9 @@ ERRORS: Mapping[int, ErrorResponse] = {
     ),
     403: ErrorResponse(
         "Forbidden",
-        "`user_id` is not the caller's, or the account has been deactivated.",
-        [exceptions.PermissionDenied()],
+        "`user_id` is not the caller's, the token is not good for this, or the account has been "
+        "deactivated.",
+        [exceptions.PermissionDenied(), errors.InsufficientScope("tasks:write")],
     ),
     404: ErrorResponse("NotFound", "Nothing of the caller's has this id.", [exceptions.NotFound()]),
     409: ErrorResponse(
@@ -147,28 +148,36 @@ def _error_response(error: ErrorResponse) -> Schema:
     answers = [_answer(fault) for fault in error.faults]
     rate_headers = RATE_HEADERS if error is ERRORS[429] else []
     examples = {_code(answer): {"value": json.loads(answer.content)} for answer in answers}
+    headers = header_references(["X-Request-ID", *answers[0].headers, *rate_headers])
     return {
         "description": error.meaning,
-        "headers": header_references(["X-Request-ID", *answers[0].headers, *rate_headers]),
+        "headers": headers | _of_some(answers) | headers,  # in this order
         "content": _content(examples),
     }
 
 
 def _rare_error_response() -> Schema:
     meanings = [f"- {status}: {meaning}" for status, (meaning, _) in _RARE_ERRORS.items()]
-    headers = header_references(["X-Request-ID"])
+    answers = [_answer(fault) for _, faults in _RARE_ERRORS.values() for fault in faults]
     examples = {}
-    for _, faults in _RARE_ERRORS.values():
-        for answer in map(_answer, faults):
-            code = _code(answer)
-            summary = f"{answer.status_code} {code}"
-            examples[code] = {"summary": summary, "value": json.loads(answer.content)}
-            for name in (name for name in HEADERS if name in answer.headers):
-                headers[name] = HEADERS[name] | {"required": False}
+    for answer in answers:
+        code = _code(answer)
+        summary = f"{answer.status_code} {code}"
+        examples[code] = {"summary": summary, "value": json.loads(answer.content)}
     return {
         "description": "\n".join(["Rare, and the same for every operation.", "", *meanings]),
-        "headers": headers,
+        "headers": header_references(["X-Request-ID"]) | _of_some(answers),
         "content": _content(examples),
+    }
+
+
+def _of_some(answers: Iterable[Any]) -> Schema:
+    """The headers that not every answer has."""
+    return {
+        name: HEADERS[name] | {"required": False}
+        for answer in answers
+        for name in HEADERS
+        if name in answer.headers
     }
 
 
@@ -223,7 +232,9 @@ def shared_schemas() -> Schema:
             details={
                 "type": "object",
                 "description": "For VALIDATION_ERROR the faults of each field, and of none of "
-                "them in `non_field_errors`. Else empty.",
+                "them in `non_field_errors`. For INSUFFICIENT_SCOPE the `scope` that the token "
+                "lacks. Else empty.",
+                "properties": {"scope": {"anyOf": [{"type": "string"}, faults]}},
                 "additionalProperties": faults,
             },
         ),

@@ -13,11 +13,13 @@
     │   └── InvalidCredentials 401 INVALID_CREDENTIALS  wrong e-mail or password
     ├── PermissionDenied     403 PERMISSION_DENIED    not the caller's path
     │   ├── AccountDeactivated                        of a good token of the identity provider
-    │   └── AccountMissing                            and none is made
+    │   ├── AccountMissing                            and none is made
+    │   └── SignInRequired                            not with a token that has scopes
+    ├── InsufficientScope    403 INSUFFICIENT_SCOPE   not with the scopes that the token has
     ├── NotFound             404 NOT_FOUND
-    ├── Conflict             409 CONFLICT             not as things are
     ├── MethodNotAllowed     405 METHOD_NOT_ALLOWED
     ├── NotAcceptable        406 NOT_ACCEPTABLE
+    ├── Conflict             409 CONFLICT             not as things are
     ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
     ├── EncodedBody          415 UNSUPPORTED_MEDIA_TYPE
@@ -69,7 +71,6 @@ _TRANSIENT_INTERNAL_SQLSTATES = frozenset({"25006", "25P03"})
 # In an outage every request fails for the same reason, and a traceback has some kilobytes.
 TRACEBACK_INTERVAL_SECONDS = 1.0
 _traced_at = -TRACEBACK_INTERVAL_SECONDS
-
 
 _UNSUPPORTED_BODY = "Send the body as application/json in UTF-8, and not compressed."
 
@@ -137,6 +138,25 @@ class AccountMissing(exceptions.PermissionDenied):
 
     default_code = "PERMISSION_DENIED"
     default_detail = "There is no account for you here, and none is made."
+
+
+class SignInRequired(exceptions.PermissionDenied):
+    """A token with scopes, where none of them is enough: the person has to come."""
+
+    default_code = "PERMISSION_DENIED"
+    default_detail = "A personal token is no good for this. Sign in, and send an access token."
+
+
+class InsufficientScope(exceptions.APIException):
+    """A good token, but not for this."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_code = "INSUFFICIENT_SCOPE"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"The token lacks the scope {scope}. Make one that has it.")
+        self.scope = scope
+        self.details = {"scope": scope}
 
 
 class Conflict(exceptions.APIException):
@@ -238,10 +258,11 @@ FIELD_CODES: Mapping[str, str] = {
     "min_value": "too small a number",
     "invalid_choice": "none of the choices",
     "rfc3339": "no date-time of RFC 3339 with an offset",
+    "past": "a time that has passed",
     "null_characters_not_allowed": "has U+0000",
     "duplicate_key": "stands in the body more than once",
-    "repeated": "stands in the query more than once",
-    "empty": "a query parameter without a value",
+    "repeated": "stands in the query, or in a list, more than once",
+    "empty": "a query parameter without a value, or a list of nothing",
     "invalid_cursor": "made for another list, other filters or another order, or not made here",
     "unique": "taken",
     "immutable": "can't be changed",
@@ -364,7 +385,7 @@ def error_response(request: HttpRequest, error: exceptions.APIException) -> Http
 def _body(request: HttpRequest, error: exceptions.APIException) -> dict[str, Any]:
     own_code = _CODES.get(type(error))
     code = own_code or str(error.get_codes())
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = getattr(error, "details", {})
     if isinstance(error, exceptions.ValidationError):
         code = "VALIDATION_ERROR"
         details = _validation_details(error)
@@ -385,7 +406,7 @@ def _headers(
     error: exceptions.APIException, method: str | None, *, allowed_methods: list[str]
 ) -> dict[str, str]:
     headers: dict[str, str] = {}
-    if error.status_code == status.HTTP_401_UNAUTHORIZED:
+    if error.status_code == status.HTTP_401_UNAUTHORIZED or isinstance(error, InsufficientScope):
         headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, exceptions.MethodNotAllowed):
         headers["Allow"] = ", ".join(allowed_methods)
@@ -405,4 +426,6 @@ def _challenge(error: exceptions.APIException) -> str:
     challenge = 'Bearer realm="api"'
     if isinstance(error, TokenInvalid | TokenExpired):
         challenge += f', error="invalid_token", error_description="{error.detail}"'
+    if isinstance(error, InsufficientScope):
+        challenge += f', error="insufficient_scope", scope="{error.scope}"'
     return challenge

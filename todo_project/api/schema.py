@@ -173,18 +173,18 @@ class EnvelopeSchema(AutoSchema):
     # --- Answers ------------------------------------------------------------------------------
 
     def _get_response_bodies(self, direction: Any = "response") -> Schema:
+        """What the operation declares, errors that only it knows included, and what follows."""
         declared: Any = self.get_response_serializers()
         if not isinstance(declared, dict):
             declared = {200: declared}
         successes = {
-            str(status): self._success(status, declared[status])
-            for status in declared
+            str(status): self._success(status, serializer)
+            for status, serializer in declared.items()
             if status not in ERRORS
         }
-        error_statuses = {*self._error_statuses(is_creation=201 in declared), *declared}
+        errors = {*self._error_statuses(is_creation=201 in declared), *(ERRORS.keys() & declared)}
         own_errors = {
-            str(status): reference("responses", ERRORS[status].name)
-            for status in sorted(error_statuses & ERRORS.keys())
+            str(status): reference("responses", ERRORS[status].name) for status in sorted(errors)
         }
         return successes | own_errors | {"default": reference("responses", RARE_ERROR)}
 
@@ -222,14 +222,13 @@ class EnvelopeSchema(AutoSchema):
 
     def _error_statuses(self, *, is_creation: bool) -> Iterator[int]:
         yield 400
-        if self.get_auth() or (self._reads_credentials() and not is_creation):
+        if self.get_auth():
+            yield from (401, 403)
+        elif self._reads_credentials() and not is_creation:
             yield 401
         if self._is_limited():
             yield 429
-        names = set(variables(self.path))
-        if self.get_auth():
-            yield 403
-        if names - {"user_id"}:
+        if set(variables(self.path)) - {"user_id"}:
             yield 404
 
     def _reads_credentials(self) -> bool:
@@ -244,21 +243,36 @@ class EnvelopeSchema(AutoSchema):
         return set() if serializer is None else set(serializer().fields)
 
 
-class AccessTokenScheme(OpenApiAuthenticationExtension):
-    """Describes the project's authentication class, which it finds by name."""
+class BearerSchemes(OpenApiAuthenticationExtension):
+    """Describes the project's authentication class, which it finds by name: by kinds of token."""
 
     target_class = "accounts.authentication.BearerAuthentication"
-    name = "accessToken"
+    name = ["accessToken", "personalToken"]  # noqa: RUF012  # as drf-spectacular declares it
 
-    def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
-        return {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "`data.access` of what `POST /api/auth/token` answers, without quotes. "
-            f"Good for {_minutes(settings.ACCESS_TOKEN_LIFETIME)} minutes; then "
-            "`POST /api/auth/token/refresh` makes a new one.",
-        }
+    def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
+        """Either kind; a personal token where a scope is enough, which is named."""
+        view: Any = auto_schema.view
+        scope = view.needed_scope(auto_schema.method)
+        personal = [] if scope is None else [{"personalToken": [str(scope)]}]
+        return [{"accessToken": []}, *personal]
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> list[Schema]:
+        return [
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "`data.access` of what `POST /api/auth/token` answers, without "
+                f"quotes. Good for {_minutes(settings.ACCESS_TOKEN_LIFETIME)} minutes; then "
+                "`POST /api/auth/token/refresh` makes a new one.",
+            },
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "For scripts: `data.token` of what `POST /api/auth/tokens` answers, "
+                "with the scope that the operation names.",
+            },
+        ]
 
 
 class OrderingFieldSchema(OpenApiSerializerFieldExtension):
@@ -278,6 +292,25 @@ class OrderingFieldSchema(OpenApiSerializerFieldExtension):
             },
             "minItems": 1,
             "maxItems": ORDERING_KEYS_MAX,
+            "uniqueItems": True,
+        }
+
+
+class ChoicesFieldSchema(OpenApiSerializerFieldExtension):
+    """A set of names, with others that code generators can write."""
+
+    target_class = "todo_project.api.serializers.ChoicesField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> Schema:
+        names = self.target.choices
+        return {
+            "type": "array",
+            "items": {
+                "type": "string",
+                "enum": names,
+                "x-enum-varnames": [re.sub(r"\W", "_", name).upper() for name in names],
+            },
+            "minItems": 1,
             "uniqueItems": True,
         }
 
@@ -353,4 +386,8 @@ _EXAMPLES: Mapping[str, Any] = {
     "is_completed": False,
     "completed_at": None,
     "Completion.is_completed": True,
+    "PersonalToken.name": "Backup",
+    "NewPersonalToken.name": "Backup",
+    "PersonalToken.scopes": ["tasks:read"],
+    "PersonalToken.expires_at": "2036-12-31T00:00:00.000000Z",
 }

@@ -3,7 +3,9 @@
 REST framework's own fields take `"true"` for true and 5 for "5"; these do not.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -59,6 +61,63 @@ class ChoiceField(serializers.ChoiceField):
     def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
         super().__init__(choices, **kwargs)
         self.error_messages["invalid_choice"] = f"Not a valid choice. Valid: {', '.join(choices)}."
+
+
+class TimeField(serializers.DateTimeField):
+    """A date-time of RFC 3339 with its offset, in UTC and microseconds."""
+
+    default_error_messages: ClassVar = {
+        "rfc3339": (
+            "Not a date-time of RFC 3339 with an offset, such as 2026-01-31T09:30:00Z or "
+            "2026-01-31T10:30:00+01:00 (in a URL, write the + as %2B)."
+        )
+    }
+    _RFC3339 = re.compile(
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}"
+        r"(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+    )
+
+    def to_internal_value(self, value: Any) -> datetime:
+        if not isinstance(value, str) or not self._RFC3339.fullmatch(value):
+            self.fail("rfc3339")
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):  # no such day; or outside of the years 1 to 9999
+            self.fail("rfc3339")
+
+
+class ChoicesField(serializers.Field[list[str], Any, list[str], Any]):
+    """Some of a few texts, each once, and one at least."""
+
+    default_error_messages: ClassVar = {
+        "invalid": "Must be a list of strings.",
+        "empty": "Name at least one. Valid: {names}.",
+        "invalid_choice": "{value} is not a valid choice. Valid: {names}.",
+        "repeated": "{value} stands here more than once.",
+    }
+
+    def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.choices = [str(choice) for choice in choices]
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        if not isinstance(data, list) or not all(isinstance(value, str) for value in data):
+            self.fail("invalid")
+        if not data:
+            self.fail("empty", names=self._names)
+        for value in data:
+            if value not in self.choices:
+                self.fail("invalid_choice", value=value, names=self._names)
+            if data.count(value) > 1:
+                self.fail("repeated", value=value)
+        return data
+
+    def to_representation(self, value: list[str]) -> list[str]:
+        return value
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(self.choices)
 
 
 class StrictSerializer(serializers.Serializer[Any]):

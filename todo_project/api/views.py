@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, ClassVar, NoReturn, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from rest_framework.views import APIView
 from .errors import EncodedBody, PayloadTooLarge
 from .negotiation import JSONNegotiation
 from .parsers import content_length
+from .permissions import Scope
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
 
 MAX_PARAMETERS = 100  # of a query string
@@ -39,6 +40,10 @@ class StrictInputMixin(APIView):
     # request bodies and query parameters in the OpenAPI document.
     body_serializers: ClassVar[Mapping[str, type[StrictSerializer]]] = {}
     query_serializers: ClassVar[Mapping[str, type[QuerySerializer]]] = {}
+
+    # What a token with scopes needs to read, and to write; None: no such token is good for it.
+    read_scope: ClassVar[Scope | None] = None
+    write_scope: ClassVar[Scope | None] = None
 
     # True: the statements that do the work look the caller up and count the request, and
     # `check_deferred` does both where there is no such statement. See callers.py.
@@ -99,12 +104,16 @@ class StrictInputMixin(APIView):
             self.require_object()
             raise
 
-    def permission_denied(
-        self, request: Request, message: Any = None, code: Any = None
-    ) -> NoReturn:
-        if self.defers_caller_check and request.auth is not None:
-            request.auth.check()
-        super().permission_denied(request, message, code)
+    def needed_scope(self, method: str | None) -> Scope | None:
+        return self.read_scope if method in ("GET", "HEAD") else self.write_scope
+
+    def check_permissions(self, request: Request) -> None:
+        try:
+            super().check_permissions(request)
+        except APIException:
+            if self.defers_caller_check and request.auth is not None:
+                request.auth.check()  # 401 comes before 403
+            raise
 
     def check_throttles(self, request: Request) -> None:
         if not self.defers_caller_check:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections, models, transaction
 from django.db.models.functions import Now
 
-from accounts.models import RemovedIdentity, Session
+from accounts.models import PersonalToken, RemovedIdentity, Session
 from todo_project.models import RateCounter
 
 BATCH_ROWS = 1000
@@ -19,8 +19,9 @@ class Command(BaseCommand):
     """Deletes expired sessions and counters, in batches that hold locks for milliseconds."""
 
     help = (
-        "Delete expired sessions, operators' sessions, rate counters, and marks of removed "
-        "identities from which no token counts any more. Safe at any time."
+        "Delete expired sessions, operators' sessions and rate counters, personal tokens that "
+        "expired a month ago, and marks of removed identities from which no token counts any "
+        "more. Safe at any time."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,6 +36,7 @@ class Command(BaseCommand):
             (Session, "expires_at", timedelta()),
             (AdminSession, "expire_date", timedelta()),
             (RateCounter, "expires_at", timedelta()),
+            (PersonalToken, "expires_at", settings.PERSONAL_TOKENS_KEPT),
             (
                 RemovedIdentity,
                 "removed_at",
