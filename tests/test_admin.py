@@ -22,20 +22,28 @@ from django.utils import timezone
 
 import tasks.admin
 import todo_project.admin
-from accounts.models import Session, User
+from accounts.models import PersonalToken, Session, User
 from tasks.models import Task
 from tests.client import ApiClient, Browser, assert_error, data_of
-from tests.conftest import PASSWORD, begin_session
+from tests.conftest import PASSWORD, begin_session, personal_token
 from todo_project.environment import Rate
 
 USERS = "/admin/accounts/user/"
 SESSIONS = "/admin/accounts/session/"
+PERSONAL_TOKENS = "/admin/accounts/personaltoken/"
 TASKS = "/admin/tasks/task/"
 GROUPS = "/admin/auth/group/"
 OWNERS = "/admin/autocomplete/?app_label=tasks&model_name=task&field_name=user"
 OWN_PASSWORD = "/admin/password_change/"
 ME = "/api/auth/me"
 NEW_PASSWORD = "staple battery horse correct"
+# The lists that hold what is people's.
+LISTS = {
+    "users": USERS,
+    "sessions": SESSIONS,
+    "personal tokens": PERSONAL_TOKENS,
+    "tasks": TASKS,
+}
 # Of the request's session and its operator; a superuser's permissions need none.
 SIGN_IN_QUERIES = 2
 
@@ -74,6 +82,14 @@ def session(alice: User) -> Session:
     begin_session(alice)
     Session.objects.update(refresh_hash="a1" * 32, previous_refresh_hash="b2" * 32)
     return Session.objects.get()
+
+
+@pytest.fixture
+def token(alice: User) -> PersonalToken:
+    """Alice's, with a recognisable hash."""
+    return PersonalToken.objects.create(
+        user=alice, name="Backup", scopes=["tasks:read"], hash="c3" * 32
+    )
 
 
 def html(response: Any, status: int = 200) -> str:
@@ -163,6 +179,11 @@ def make_tasks(owner: User, count: int) -> None:
         pytest.param(f"{SESSIONS}{{session}}/change/", 200, id="session"),
         pytest.param(f"{SESSIONS}{{session}}/delete/", 403, id="delete session"),
         pytest.param(f"{SESSIONS}{{session}}/history/", 200, id="session's history"),
+        pytest.param(PERSONAL_TOKENS, 200, id="personal tokens"),
+        pytest.param(f"{PERSONAL_TOKENS}add/", 403, id="add personal token"),
+        pytest.param(f"{PERSONAL_TOKENS}{{token}}/change/", 200, id="personal token"),
+        pytest.param(f"{PERSONAL_TOKENS}{{token}}/delete/", 403, id="delete personal token"),
+        pytest.param(f"{PERSONAL_TOKENS}{{token}}/history/", 200, id="personal token's history"),
         pytest.param(TASKS, 200, id="tasks"),
         pytest.param(f"{TASKS}add/", 200, id="add task"),
         pytest.param(f"{TASKS}{{task}}/change/", 200, id="task"),
@@ -175,19 +196,25 @@ def make_tasks(owner: User, count: int) -> None:
     ],
 )
 def test_page_answers(
-    path: str, status: int, olga_admin: Client, task: Task, session: Session
+    path: str,
+    status: int,
+    olga_admin: Client,
+    task: Task,
+    session: Session,
+    token: PersonalToken,
 ) -> None:
-    ids = {"user": task.user_id, "task": task.pk, "session": session.pk}
+    ids = {"user": task.user_id, "task": task.pk, "session": session.pk, "token": token.pk}
     path = path.format(group=Group.objects.create(name="Helpers").pk, **ids)
 
     page = html(olga_admin.get(path), status)
 
     assert session.refresh_hash not in page
     assert session.previous_refresh_hash not in page
+    assert token.hash not in page
     assert task.user.password not in page
 
 
-@pytest.mark.parametrize("list_path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize("list_path", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize(
     ("query", "status"),
     [
@@ -250,8 +277,13 @@ def test_page_bears_odd_requests(path: str, status: int, olga_admin: Client) -> 
 )
 @pytest.mark.parametrize(
     ("list_path", "action"),
-    [(USERS, "deactivate"), (SESSIONS, "end"), (TASKS, "delete_selected")],
-    ids=["users", "sessions", "tasks"],
+    [
+        (USERS, "deactivate"),
+        (SESSIONS, "end"),
+        (PERSONAL_TOKENS, "end"),
+        (TASKS, "delete_selected"),
+    ],
+    ids=LISTS,
 )
 def test_action_bears_odd_requests(
     list_path: str, action: str, data: dict[str, Any], status: int, olga_admin: Client
@@ -319,6 +351,8 @@ def test_static_files_are_served_without_debug(path: str) -> None:
         pytest.param(f"{USERS}?q=row0@example.com", 3, id="user by address"),
         pytest.param(SESSIONS, 2, id="sessions"),
         pytest.param(f"{SESSIONS}?q=row0@example.com", 2, id="sessions of a user"),
+        pytest.param(PERSONAL_TOKENS, 2, id="personal tokens"),
+        pytest.param(f"{PERSONAL_TOKENS}?q=row0@example.com", 2, id="personal tokens of a user"),
         pytest.param(TASKS, 2, id="tasks"),
         # The oldest task that is searched.
         pytest.param(f"{TASKS}?q=task", 3, id="tasks by title"),
@@ -340,12 +374,14 @@ def test_list_queries(
     Task.objects.bulk_create(Task(user=user, title="Task") for user in users)
     expires_at = datetime.now(UTC) + timedelta(days=1)
     Session.objects.bulk_create(Session(user=user, expires_at=expires_at) for user in users)
+    for user in users:
+        personal_token(user)
 
     with django_assert_num_queries(SIGN_IN_QUERIES + queries):
         html(olga_admin.get(path))
 
 
-@pytest.mark.parametrize("path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize("path", LISTS.values(), ids=LISTS)
 def test_list_counts_no_further_than_its_limit(
     path: str, olga_admin: Client, monkeypatch: pytest.MonkeyPatch, alice: User
 ) -> None:
@@ -355,6 +391,7 @@ def test_list_counts_no_further_than_its_limit(
     make_tasks(alice, 9)
     for _ in range(9):
         begin_session(alice)
+        personal_token(alice)
 
     with CaptureQueriesContext(connection) as queries:
         page = html(olga_admin.get(f"{path}?p=2"))
@@ -366,7 +403,7 @@ def test_list_counts_no_further_than_its_limit(
     assert olga_admin.get(f"{path}?p=3").status_code == 302
 
 
-@pytest.mark.parametrize("path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize("path", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize("order", ["", "?o=1", "?o=-2.1"])
 def test_list_is_in_the_order_of_its_index(
     path: str, order: str, olga_admin: Client, task: Task, session: Session
@@ -518,6 +555,16 @@ def test_title_search_reads_the_newest_tasks(
     assert {task.title for task in response.context["cl"].result_list} == found
 
 
+def test_personal_tokens_are_found_by_the_address(
+    olga_admin: Client, token: PersonalToken, bob: User
+) -> None:
+    personal_token(bob)
+
+    response = olga_admin.get(PERSONAL_TOKENS, {"q": "ALICE@example.com"})
+
+    assert list(response.context["cl"].result_list) == [token]
+
+
 def test_sessions_are_found_by_the_address(olga_admin: Client, session: Session, bob: User) -> None:
     begin_session(bob)
 
@@ -526,14 +573,22 @@ def test_sessions_are_found_by_the_address(olga_admin: Client, session: Session,
     assert list(response.context["cl"].result_list) == [session]
 
 
-@pytest.mark.parametrize("path", [USERS, SESSIONS, TASKS], ids=["users", "sessions", "tasks"])
+@pytest.mark.parametrize("path", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize("spell", [str.lower, str.upper], ids=["lower", "capitals"])
 def test_row_is_found_by_its_id(
-    spell: Callable[[str], str], path: str, olga_admin: Client, session: Session, task: Task
+    spell: Callable[[str], str],
+    path: str,
+    olga_admin: Client,
+    session: Session,
+    token: PersonalToken,
+    task: Task,
 ) -> None:
     """[B5] As the log or a client has it."""
-    row = {USERS: task.user, SESSIONS: session, TASKS: task}[path]
-    begin_session(User.objects.get(email="olga@example.com"))
+    rows = {USERS: task.user, SESSIONS: session, PERSONAL_TOKENS: token, TASKS: task}
+    row = rows[path]
+    olga = User.objects.get(email="olga@example.com")
+    begin_session(olga)
+    personal_token(olga)
     Task.objects.create(user_id=task.user_id, title=str(task.pk))
 
     response = olga_admin.get(path, {"q": f" {spell(str(row.pk))}"})
@@ -746,9 +801,9 @@ def test_deactivate_queries(
     for action in ("deactivate", "activate"):
         act(olga_admin, USERS, action, users[0])  # Django remembers content types
 
-    # The list's count; the users, and again in deactivate(); users and sessions written; the log;
-    # two savepoints made and released.
-    with django_assert_num_queries(SIGN_IN_QUERIES + 10):
+    # The list's count; the users, and again in deactivate(); users, sessions, tokens written; the
+    # log; two savepoints made and released.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 11):
         assert_saved(act(olga_admin, USERS, "deactivate", *users))
 
 
@@ -770,18 +825,20 @@ def test_delete_user_with_tasks(
     make_tasks(alice, count)
     make_tasks(bob, 1)
     begin_session(alice)
+    personal_token(alice)
     path = f"{USERS}{alice.pk}/delete/"
     html(olga_admin.get(path))  # Django remembers content types
 
-    # The user; whether they acted as an operator; how many tasks and sessions go.
-    with django_assert_num_queries(SIGN_IN_QUERIES + 4):
+    # The user; whether they acted as an operator; how many go of each kind.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 6):
         page = html(olga_admin.get(path))
-    assert f"With them go 1 session and {told}." in page
+    assert "With them go 1 session " in page
+    assert f" and 1 personal token and {told}." in page
     assert "Task 1" not in page
 
     # The same; the log; groups, permissions and log entries of the user; the user; a savepoint made
     # and released.
-    with django_assert_num_queries(SIGN_IN_QUERIES + 11):
+    with django_assert_num_queries(SIGN_IN_QUERIES + 13):
         assert_saved(olga_admin.post(path, {"post": "yes"}))
     assert not User.objects.filter(pk=alice.pk).exists()
     assert list(Task.objects.values_list("user", flat=True)) == [bob.pk]
@@ -949,6 +1006,7 @@ def test_operator_sees_other_operators_but_no_way_in(
         pytest.param(f"{USERS}{{user}}/password/", 200, id="user's password"),
         pytest.param(f"{USERS}{{user}}/delete/", 200, id="delete user"),
         pytest.param(SESSIONS, 200, id="sessions"),
+        pytest.param(PERSONAL_TOKENS, 200, id="personal tokens"),
         pytest.param(f"{TASKS}{{task}}/change/", 200, id="task"),
         pytest.param(f"{OWNERS}&term=a", 200, id="owners"),
         pytest.param(GROUPS, 403, id="groups"),
@@ -961,7 +1019,7 @@ def test_operator_does_the_daily_work(
 
 
 @pytest.mark.parametrize(
-    "path", [USERS, SESSIONS, TASKS, GROUPS, f"{TASKS}{{task}}/change/", f"{OWNERS}&term=a"]
+    "path", [*LISTS.values(), GROUPS, f"{TASKS}{{task}}/change/", f"{OWNERS}&term=a"]
 )
 def test_operator_without_permissions_sees_nothing(
     path: str, make_user: MakeUser, task: Task
@@ -1017,6 +1075,64 @@ def test_end_sessions_needs_the_permission(session: Session, make_user: MakeUser
     act(browser, SESSIONS, "end", session)
 
     assert Session.objects.live().exists()
+
+
+# --- Personal tokens --------------------------------------------------------------------------
+
+
+def test_end_personal_tokens(olga: User, olga_admin: Client, alice: User, bob: User) -> None:
+    """[A5] The log says whose they were."""
+    client, bobs = ApiClient(personal_token(alice)), ApiClient(personal_token(bob))
+    data_of(client.get(ME))
+    token = alice.personal_tokens.get()
+    personal_token(alice)
+
+    first = told(olga_admin, act(olga_admin, PERSONAL_TOKENS, "end", token))
+    both = told(olga_admin, act(olga_admin, PERSONAL_TOKENS, "end", *alice.personal_tokens.all()))
+
+    assert (first, both) == (["Ended 1 personal token."], ["Ended 1 personal token."])
+    assert_error(client.get(ME), 401, "TOKEN_INVALID")
+    data_of(bobs.get(ME))
+    assert [message for _, _, message in logged(olga)] == ["Ended."] * 2
+    entry = LogEntry.objects.order_by("pk")[0]
+    assert (entry.action_flag, entry.object_id) == (DELETION, str(token.pk))
+    assert entry.object_repr == f"Backup of {alice.pk}"
+    assert entry.object_repr in html(olga_admin.get("/admin/"))
+
+
+def test_personal_token_is_not_written(olga_admin: Client, token: PersonalToken) -> None:
+    """[A5]"""
+    form = {"name": "other", "scopes": "tasks:write", "hash": "0" * 64}
+
+    html(olga_admin.post(f"{PERSONAL_TOKENS}{token.pk}/change/", form), 403)
+
+    token.refresh_from_db()
+    assert (token.name, token.scopes, token.hash) == ("Backup", ["tasks:read"], "c3" * 32)
+
+
+def test_end_personal_tokens_needs_the_permission(
+    token: PersonalToken, make_user: MakeUser
+) -> None:
+    """[A5]"""
+    otto = make_user("otto@example.com", is_staff=True)
+    otto.user_permissions.add(Permission.objects.get(codename="view_personaltoken"))
+    browser = sign_in(otto)
+
+    assert "End selected" not in html(browser.get(PERSONAL_TOKENS))
+    act(browser, PERSONAL_TOKENS, "end", token)
+
+    assert PersonalToken.objects.live().exists()
+
+
+def test_user_page_leads_to_the_personal_tokens(
+    olga_admin: Client, alice: User, token: PersonalToken
+) -> None:
+    """[A5]"""
+    page = html(olga_admin.get(f"{USERS}{alice.pk}/change/"))
+
+    links = re.findall(rf'"({PERSONAL_TOKENS}\?q=[^"]+)"', page)
+    assert len(links) == 1
+    assert "Backup" in html(olga_admin.get(links[0]))
 
 
 # --- Tasks ------------------------------------------------------------------------------------
