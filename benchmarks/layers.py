@@ -7,12 +7,16 @@ The child process has the service's production settings; this one has those of t
 
 import io
 import json
+import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import jwt
+from django.conf import settings
 
 from . import command, service
 from .dataset import Dataset, Scale
@@ -22,6 +26,9 @@ SCALE = Scale(users=1_000, tasks_per_user=100)
 TURNS = 40
 CALLS = 50  # of a turn
 PEOPLE = 100
+PERSONAL = ", personal token"
+OUTSIDE = ", token of an identity provider"
+ISSUER = "https://auth.example.com"
 
 
 def main() -> None:
@@ -32,6 +39,13 @@ def main() -> None:
         dataset.restore()
     rows = [[name, f"{cpu_us:,.0f}"] for name, cpu_us in found.items()]
     print(f"\n{table(('what runs', 'CPU µs'), rows)}\n")
+    ratios = [
+        [name, *(f"{found[name + kind] / cpu_us:.3f}" for kind in (PERSONAL, OUTSIDE))]
+        for name, cpu_us in found.items()
+        if name + PERSONAL in found
+    ]
+    titles = ("request, to that of a session", "personal token", "token of an identity provider")
+    print(f"{table(titles, ratios)}\n")
 
 
 def _measure(dataset: Dataset, file: Path) -> dict[str, float]:
@@ -59,10 +73,21 @@ def child(file: str) -> None:
     from todo_project.wsgi import application  # sets Django up
 
     people = json.loads(Path(file).read_text())
-    works = {
-        "list, whole request": _requests(application, people, "GET", "", "limit=20"),
-        "read, whole request": _requests(application, people, "GET", "/{}", ""),
-        "PATCH, whole request": _requests(application, people, "PATCH", "/{}", ""),
+    kinds = {
+        "": people,
+        PERSONAL: _with_personal_tokens(people),
+        OUTSIDE: _with_outside_tokens(people),
+    }
+    works: dict[str, Callable[[], object]] = {
+        f"{name}, whole request{kind}": _requests(application, callers, method, path, query)
+        for kind, callers in kinds.items()
+        for name, method, path, query in (
+            ("list", "GET", "", "limit=20"),
+            ("read", "GET", "/{}", ""),
+            ("PATCH", "PATCH", "/{}", ""),
+        )
+    }
+    works |= {
         "/livez: Django, middleware and access log": lambda: _call(application, "/livez"),
         **_parts(people),
     }
@@ -70,10 +95,45 @@ def child(file: str) -> None:
     for _ in range(TURNS):
         for name, work in works.items():
             started = time.process_time()
+            settings.AUTH_ISSUER = ISSUER if name.endswith(OUTSIDE) else ""
             for _ in range(CALLS):
                 work()
             least[name] = min(least[name], (time.process_time() - started) / CALLS * 1e6)
     json.dump(least, sys.stdout)
+
+
+def _with_personal_tokens(people: Any) -> Any:
+    """The same people, each with a personal token, in the place of those of earlier runs."""
+    from accounts.models import PersonalToken, hash_token
+    from accounts.personal_tokens import make
+    from todo_project.api.permissions import Scope
+
+    PersonalToken.objects.all().delete()
+    scripts = [(user_id, make(), tasks) for user_id, _, tasks in people]
+    PersonalToken.objects.bulk_create(
+        PersonalToken(user_id=user_id, name="x", scopes=list(Scope), hash=hash_token(token))
+        for user_id, token, _ in scripts
+    )
+    return scripts
+
+
+def _with_outside_tokens(people: Any) -> Any:
+    """The same people, each with a token of a provider; by a secret, which needs no network."""
+    from accounts.models import Identity
+
+    secret = secrets.token_hex()
+    settings.AUTH_AUDIENCE, settings.AUTH_ALGORITHMS = ["todo"], ["HS256"]
+    settings.AUTH_SHARED_SECRET = secret
+    Identity.objects.all().delete()
+    Identity.objects.bulk_create(
+        Identity(user_id=user_id, issuer=ISSUER, subject=user_id) for user_id, *_ in people
+    )
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": "todo", "iat": now, "exp": now + 43_200}
+    return [
+        (user_id, jwt.encode({**claims, "sub": user_id}, secret, algorithm="HS256"), tasks)
+        for user_id, _, tasks in people
+    ]
 
 
 def _requests(

@@ -8,7 +8,7 @@ import logging
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -20,8 +20,8 @@ from django.core import mail
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from accounts import hashers
-from accounts.models import Session, User, hash_token
+from accounts import hashers, personal_tokens
+from accounts.models import PersonalToken, Session, User, hash_token
 from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
 from tests import node
@@ -29,6 +29,7 @@ from tests.client import SECRETS, ApiClient
 from tests.issuer import issuer, other_issuer, shared_secret  # noqa: F401  # fixtures
 from tests.processes import PROJECT
 from todo_project import embedded_postgres
+from todo_project.api.permissions import Scope
 
 # A run in the background inherits an ignored Ctrl-C, and would hand it to the processes that it
 # starts; some tests press it.
@@ -107,6 +108,14 @@ def begin_session(user: User) -> TokenPair:
         expires_at=pair.refresh_expires_at,
     )
     return pair
+
+
+def personal_token(user: User, scopes: Sequence[str] = tuple(Scope), **fields: Any) -> str:
+    """A token of `user`'s for a script, which may do all that such tokens may."""
+    token = personal_tokens.make()
+    row = {"name": "Backup", "scopes": list(scopes), "hash": hash_token(token), **fields}
+    PersonalToken.objects.create(user=user, **row)
+    return token
 
 
 @pytest.fixture

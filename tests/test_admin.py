@@ -22,21 +22,30 @@ from django.utils import timezone
 
 import tasks.admin
 import todo_project.admin
-from accounts.models import Identity, RemovedIdentity, Session, User
+from accounts.models import Identity, PersonalToken, RemovedIdentity, Session, User
 from tasks.models import Task
 from tests.client import ApiClient, Browser, assert_error, data_of
-from tests.conftest import PASSWORD, begin_session
+from tests.conftest import PASSWORD, begin_session, personal_token
 from todo_project.environment import Rate
 
 USERS = "/admin/accounts/user/"
 SESSIONS = "/admin/accounts/session/"
 IDENTITIES = "/admin/accounts/identity/"
+PERSONAL_TOKENS = "/admin/accounts/personaltoken/"
 TASKS = "/admin/tasks/task/"
 GROUPS = "/admin/auth/group/"
 OWNERS = "/admin/autocomplete/?app_label=tasks&model_name=task&field_name=user"
 OWN_PASSWORD = "/admin/password_change/"
 ME = "/api/auth/me"
 NEW_PASSWORD = "staple battery horse correct"
+# The lists that hold what is people's.
+LISTS = {
+    "users": USERS,
+    "sessions": SESSIONS,
+    "identities": IDENTITIES,
+    "personal tokens": PERSONAL_TOKENS,
+    "tasks": TASKS,
+}
 # Of the request's session and its operator; a superuser's permissions need none.
 SIGN_IN_QUERIES = 2
 
@@ -75,6 +84,14 @@ def session(alice: User) -> Session:
     begin_session(alice)
     Session.objects.update(refresh_hash="a1" * 32, previous_refresh_hash="b2" * 32)
     return Session.objects.get()
+
+
+@pytest.fixture
+def token(alice: User) -> PersonalToken:
+    """Alice's, with a recognisable hash."""
+    return PersonalToken.objects.create(
+        user=alice, name="Backup", scopes=["tasks:read"], hash="c3" * 32
+    )
 
 
 def html(response: Any, status: int = 200) -> str:
@@ -168,6 +185,11 @@ def make_tasks(owner: User, count: int) -> None:
         pytest.param(f"{IDENTITIES}add/", 403, id="add identity"),
         pytest.param(f"{IDENTITIES}{{identity}}/change/", 200, id="identity"),
         pytest.param(f"{IDENTITIES}{{identity}}/delete/", 200, id="delete identity"),
+        pytest.param(PERSONAL_TOKENS, 200, id="personal tokens"),
+        pytest.param(f"{PERSONAL_TOKENS}add/", 403, id="add personal token"),
+        pytest.param(f"{PERSONAL_TOKENS}{{token}}/change/", 200, id="personal token"),
+        pytest.param(f"{PERSONAL_TOKENS}{{token}}/delete/", 403, id="delete personal token"),
+        pytest.param(f"{PERSONAL_TOKENS}{{token}}/history/", 200, id="personal token's history"),
         pytest.param(TASKS, 200, id="tasks"),
         pytest.param(f"{TASKS}add/", 200, id="add task"),
         pytest.param(f"{TASKS}{{task}}/change/", 200, id="task"),
@@ -180,24 +202,27 @@ def make_tasks(owner: User, count: int) -> None:
     ],
 )
 def test_page_answers(
-    path: str, status: int, olga_admin: Client, task: Task, session: Session
+    path: str,
+    status: int,
+    olga_admin: Client,
+    task: Task,
+    session: Session,
+    token: PersonalToken,
 ) -> None:
     identity = Identity.objects.create(user_id=task.user_id, issuer="https://i", subject="ada")
-    ids = {"user": task.user_id, "task": task.pk, "session": session.pk, "identity": identity.pk}
+    ids = {"user": task.user_id, "task": task.pk, "session": session.pk, "token": token.pk}
+    ids["identity"] = identity.pk
     path = path.format(group=Group.objects.create(name="Helpers").pk, **ids)
 
     page = html(olga_admin.get(path), status)
 
     assert session.refresh_hash not in page
     assert session.previous_refresh_hash not in page
+    assert token.hash not in page
     assert task.user.password not in page
 
 
-LISTS = [USERS, SESSIONS, IDENTITIES, TASKS]
-LIST_IDS = ["users", "sessions", "identities", "tasks"]
-
-
-@pytest.mark.parametrize("list_path", LISTS, ids=LIST_IDS)
+@pytest.mark.parametrize("list_path", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize(
     ("query", "status"),
     [
@@ -260,8 +285,14 @@ def test_page_bears_odd_requests(path: str, status: int, olga_admin: Client) -> 
 )
 @pytest.mark.parametrize(
     ("list_path", "action"),
-    [(USERS, "deactivate"), (SESSIONS, "end"), (TASKS, "delete_selected")],
-    ids=["users", "sessions", "tasks"],
+    [
+        (USERS, "deactivate"),
+        (SESSIONS, "end"),
+        (PERSONAL_TOKENS, "end"),
+        (IDENTITIES, "delete_selected"),
+        (TASKS, "delete_selected"),
+    ],
+    ids=LISTS,
 )
 def test_action_bears_odd_requests(
     list_path: str, action: str, data: dict[str, Any], status: int, olga_admin: Client
@@ -332,6 +363,8 @@ def test_static_files_are_served_without_debug(path: str) -> None:
         pytest.param(IDENTITIES, 2, id="identities"),
         pytest.param(f"{IDENTITIES}?q=row0@example.com", 2, id="identities of a user"),
         pytest.param(f"{IDENTITIES}?q=row0", 2, id="identity of a subject"),
+        pytest.param(PERSONAL_TOKENS, 2, id="personal tokens"),
+        pytest.param(f"{PERSONAL_TOKENS}?q=row0@example.com", 2, id="personal tokens of a user"),
         pytest.param(TASKS, 2, id="tasks"),
         # The oldest task that is searched.
         pytest.param(f"{TASKS}?q=task", 3, id="tasks by title"),
@@ -353,6 +386,8 @@ def test_list_queries(
     Task.objects.bulk_create(Task(user=user, title="Task") for user in users)
     expires_at = datetime.now(UTC) + timedelta(days=1)
     Session.objects.bulk_create(Session(user=user, expires_at=expires_at) for user in users)
+    for user in users:
+        personal_token(user)
 
     Identity.objects.bulk_create(
         Identity(user=user, issuer="https://i", subject=f"row{n}") for n, user in enumerate(users)
@@ -362,7 +397,7 @@ def test_list_queries(
         html(olga_admin.get(path))
 
 
-@pytest.mark.parametrize("path", LISTS, ids=LIST_IDS)
+@pytest.mark.parametrize("path", LISTS.values(), ids=LISTS)
 def test_list_counts_no_further_than_its_limit(
     path: str, olga_admin: Client, monkeypatch: pytest.MonkeyPatch, alice: User
 ) -> None:
@@ -373,6 +408,7 @@ def test_list_counts_no_further_than_its_limit(
     for n in range(9):
         begin_session(alice)
         Identity.objects.create(user=alice, issuer="https://i", subject=f"row{n}")
+        personal_token(alice)
 
     with CaptureQueriesContext(connection) as queries:
         page = html(olga_admin.get(f"{path}?p=2"))
@@ -384,7 +420,7 @@ def test_list_counts_no_further_than_its_limit(
     assert olga_admin.get(f"{path}?p=3").status_code == 302
 
 
-@pytest.mark.parametrize("path", LISTS, ids=LIST_IDS)
+@pytest.mark.parametrize("path", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize("order", ["", "?o=1", "?o=-2.1"])
 def test_list_is_in_the_order_of_its_index(
     path: str, order: str, olga_admin: Client, task: Task, session: Session
@@ -536,6 +572,16 @@ def test_title_search_reads_the_newest_tasks(
     assert {task.title for task in response.context["cl"].result_list} == found
 
 
+def test_personal_tokens_are_found_by_the_address(
+    olga_admin: Client, token: PersonalToken, bob: User
+) -> None:
+    personal_token(bob)
+
+    response = olga_admin.get(PERSONAL_TOKENS, {"q": "ALICE@example.com"})
+
+    assert list(response.context["cl"].result_list) == [token]
+
+
 def test_sessions_are_found_by_the_address(olga_admin: Client, session: Session, bob: User) -> None:
     begin_session(bob)
 
@@ -544,15 +590,23 @@ def test_sessions_are_found_by_the_address(olga_admin: Client, session: Session,
     assert list(response.context["cl"].result_list) == [session]
 
 
-@pytest.mark.parametrize("path", LISTS, ids=LIST_IDS)
+@pytest.mark.parametrize("path", LISTS.values(), ids=LISTS)
 @pytest.mark.parametrize("spell", [str.lower, str.upper], ids=["lower", "capitals"])
 def test_row_is_found_by_its_id(
-    spell: Callable[[str], str], path: str, olga_admin: Client, session: Session, task: Task
+    spell: Callable[[str], str],
+    path: str,
+    olga_admin: Client,
+    session: Session,
+    token: PersonalToken,
+    task: Task,
 ) -> None:
     """[B5] As the log or a client has it."""
-    identity = Identity.objects.create(user_id=task.user_id, issuer="https://i", subject="ada")
-    row = {USERS: task.user, SESSIONS: session, IDENTITIES: identity, TASKS: task}[path]
-    begin_session(User.objects.get(email="olga@example.com"))
+    rows = {USERS: task.user, SESSIONS: session, PERSONAL_TOKENS: token, TASKS: task}
+    rows[IDENTITIES] = Identity.objects.create(user=task.user, issuer="https://i", subject="ada")
+    row = rows[path]
+    olga = User.objects.get(email="olga@example.com")
+    begin_session(olga)
+    personal_token(olga)
     Task.objects.create(user_id=task.user_id, title=str(task.pk))
 
     response = olga_admin.get(path, {"q": f" {spell(str(row.pk))}"})
@@ -765,8 +819,8 @@ def test_deactivate_queries(
     for action in ("deactivate", "activate"):
         act(olga_admin, USERS, action, users[0])  # Django remembers content types
 
-    # The list's count; the users, and again in deactivate(); users, sessions and personal tokens
-    # written; the log; two savepoints made and released.
+    # The list's count; the users, and again in deactivate(); users, sessions, tokens written; the
+    # log; two savepoints made and released.
     with django_assert_num_queries(SIGN_IN_QUERIES + 11):
         assert_saved(act(olga_admin, USERS, "deactivate", *users))
 
@@ -789,14 +843,15 @@ def test_delete_user_with_tasks(
     make_tasks(alice, count)
     make_tasks(bob, 1)
     begin_session(alice)
+    personal_token(alice)
     path = f"{USERS}{alice.pk}/delete/"
     html(olga_admin.get(path))  # Django remembers content types
 
-    # The user; whether they acted as an operator; how much goes, of each kind.
+    # The user; whether they acted as an operator; how many go of each kind.
     with django_assert_num_queries(SIGN_IN_QUERIES + 6):
         page = html(olga_admin.get(path))
-    assert "1 session" in page
-    assert f"{told}." in page
+    assert "1 session " in page
+    assert f"1 personal token and {told}." in page
     assert "Task 1" not in page
 
     # The same; the log; groups, permissions and log entries of the user; the user; a savepoint made
@@ -969,6 +1024,7 @@ def test_operator_sees_other_operators_but_no_way_in(
         pytest.param(f"{USERS}{{user}}/password/", 200, id="user's password"),
         pytest.param(f"{USERS}{{user}}/delete/", 200, id="delete user"),
         pytest.param(SESSIONS, 200, id="sessions"),
+        pytest.param(PERSONAL_TOKENS, 200, id="personal tokens"),
         pytest.param(f"{TASKS}{{task}}/change/", 200, id="task"),
         pytest.param(f"{OWNERS}&term=a", 200, id="owners"),
         pytest.param(GROUPS, 403, id="groups"),
@@ -981,7 +1037,7 @@ def test_operator_does_the_daily_work(
 
 
 @pytest.mark.parametrize(
-    "path", [USERS, SESSIONS, TASKS, GROUPS, f"{TASKS}{{task}}/change/", f"{OWNERS}&term=a"]
+    "path", [*LISTS.values(), GROUPS, f"{TASKS}{{task}}/change/", f"{OWNERS}&term=a"]
 )
 def test_operator_without_permissions_sees_nothing(
     path: str, make_user: MakeUser, task: Task
@@ -1037,6 +1093,64 @@ def test_end_sessions_needs_the_permission(session: Session, make_user: MakeUser
     act(browser, SESSIONS, "end", session)
 
     assert Session.objects.live().exists()
+
+
+# --- Personal tokens --------------------------------------------------------------------------
+
+
+def test_end_personal_tokens(olga: User, olga_admin: Client, alice: User, bob: User) -> None:
+    """[A5] The log says whose they were."""
+    client, bobs = ApiClient(personal_token(alice)), ApiClient(personal_token(bob))
+    data_of(client.get(ME))
+    token = alice.personal_tokens.get()
+    personal_token(alice)
+
+    first = told(olga_admin, act(olga_admin, PERSONAL_TOKENS, "end", token))
+    both = told(olga_admin, act(olga_admin, PERSONAL_TOKENS, "end", *alice.personal_tokens.all()))
+
+    assert (first, both) == (["Ended 1 personal token."], ["Ended 1 personal token."])
+    assert_error(client.get(ME), 401, "TOKEN_INVALID")
+    data_of(bobs.get(ME))
+    assert [message for _, _, message in logged(olga)] == ["Ended."] * 2
+    entry = LogEntry.objects.order_by("pk")[0]
+    assert (entry.action_flag, entry.object_id) == (DELETION, str(token.pk))
+    assert entry.object_repr == f"Backup of {alice.pk}"
+    assert entry.object_repr in html(olga_admin.get("/admin/"))
+
+
+def test_personal_token_is_not_written(olga_admin: Client, token: PersonalToken) -> None:
+    """[A5]"""
+    form = {"name": "other", "scopes": "tasks:write", "hash": "0" * 64}
+
+    html(olga_admin.post(f"{PERSONAL_TOKENS}{token.pk}/change/", form), 403)
+
+    token.refresh_from_db()
+    assert (token.name, token.scopes, token.hash) == ("Backup", ["tasks:read"], "c3" * 32)
+
+
+def test_end_personal_tokens_needs_the_permission(
+    token: PersonalToken, make_user: MakeUser
+) -> None:
+    """[A5]"""
+    otto = make_user("otto@example.com", is_staff=True)
+    otto.user_permissions.add(Permission.objects.get(codename="view_personaltoken"))
+    browser = sign_in(otto)
+
+    assert "End selected" not in html(browser.get(PERSONAL_TOKENS))
+    act(browser, PERSONAL_TOKENS, "end", token)
+
+    assert PersonalToken.objects.live().exists()
+
+
+def test_user_page_leads_to_the_personal_tokens(
+    olga_admin: Client, alice: User, token: PersonalToken
+) -> None:
+    """[A5]"""
+    page = html(olga_admin.get(f"{USERS}{alice.pk}/change/"))
+
+    links = re.findall(rf'"({PERSONAL_TOKENS}\?q=[^"]+)"', page)
+    assert len(links) == 1
+    assert "Backup" in html(olga_admin.get(links[0]))
 
 
 # --- Tasks ------------------------------------------------------------------------------------

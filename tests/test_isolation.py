@@ -6,16 +6,19 @@ A route without a row in ROUTES fails `test_routes_all_stand_in_the_table`.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from accounts.models import User
+from accounts.models import Identity, PersonalToken, Session, User
 from tasks.models import Task
 from tests.client import MISSING, ApiClient, assert_error, data_of, meta_of
-from tests.conftest import begin_session
+from tests.conftest import begin_session, personal_token
+from tests.issuer import Issuer
+from todo_project.api.permissions import Scope
 
 ABSENT = "0198f000-0000-7000-8000-000000000000"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -60,6 +63,24 @@ ROUTES: dict[str, Route] = {
     r"api/auth/^password/reset/?\Z": Route("/api/auth/password/reset", "public", ("POST",)),
     r"api/auth/^password/reset/confirm/?\Z": Route(
         "/api/auth/password/reset/confirm", "public", ("POST",)
+    ),
+    r"api/auth/^tokens/?\Z": Route(
+        "/api/auth/tokens",
+        "token",
+        ("GET", "HEAD", "POST"),
+        {"name": "x", "scopes": ["tasks:read"]},
+    ),
+    r"api/auth/^tokens/(?P<token_id>[^/]+)/?\Z": Route(
+        "/api/auth/tokens/{token}", "token", ("DELETE",)
+    ),
+    r"api/auth/^identities/?\Z": Route(
+        "/api/auth/identities",
+        "token",
+        ("GET", "HEAD", "POST"),
+        {"token": "x", "password": "x"},
+    ),
+    r"api/auth/^identities/(?P<identity_id>[^/]+)/?\Z": Route(
+        "/api/auth/identities/{identity}", "token", ("DELETE",)
     ),
     r"api/auth/^logout-all/?\Z": Route("/api/auth/logout-all", "token", ("POST",)),
     r"api/auth/^sessions/?\Z": Route("/api/auth/sessions", "token", ("GET", "HEAD")),
@@ -107,6 +128,38 @@ REFUSED_METHODS = [
 ]
 
 
+@pytest.fixture(params=["session", "personal", "outside"])
+def token_of(request: pytest.FixtureRequest) -> Callable[[User], str]:
+    """Makes a token of a person, of each of the kinds that people come by."""
+    if request.param == "session":
+        return lambda user: begin_session(user).access
+    if request.param == "personal":
+        return personal_token
+    issuer: Issuer = request.getfixturevalue("issuer")
+
+    def token(user: User) -> str:
+        subject = f"subject of {user.email}"
+        Identity.objects.get_or_create(user=user, issuer=issuer.name, subject=subject)
+        return issuer.token(subject)
+
+    return token
+
+
+SCOPE_SETS = [
+    pytest.param(scopes, id=" ".join(scopes) or "no scope")
+    for count in range(len(Scope) + 1)
+    for scopes in combinations(Scope, count)
+]
+
+
+def _needed_scope(route: Route, method: str) -> str | None:
+    """What a personal token needs; None where it gets nowhere."""
+    if route.kind == "owned":
+        return "tasks:read" if method in ("GET", "HEAD") else "tasks:write"
+    is_profile = route.path == "/api/auth/me" and method in ("GET", "HEAD")
+    return "account:read" if is_profile else None
+
+
 def _patterns(resolver: URLResolver, prefix: str = "") -> list[str]:
     found: list[str] = []
     for entry in resolver.url_patterns:
@@ -119,7 +172,7 @@ def _patterns(resolver: URLResolver, prefix: str = "") -> list[str]:
 
 
 def _send(client: ApiClient, route: Route, method: str, *, owner: object, task: object) -> Any:
-    path = route.path.format(owner=owner, task=task, session=ABSENT)
+    path = route.path.format(owner=owner, task=task, session=ABSENT, token=ABSENT, identity=ABSENT)
     takes_body = method in ("POST", "PUT", "PATCH") or (method, route.kind) == ("DELETE", "token")
     if takes_body and route.body is not None:
         return client.call(method, path, route.body)
@@ -127,7 +180,14 @@ def _send(client: ApiClient, route: Route, method: str, *, owner: object, task: 
 
 
 def _rows() -> list[Any]:
-    return list(Task.objects.order_by("id").values())
+    """Everything of everybody's; but not that a token was used."""
+    return [
+        *Task.objects.order_by("id").values(),
+        *User.objects.order_by("id").values(),
+        *Session.objects.order_by("id").values(),
+        *Identity.objects.order_by("id").values(),
+        *PersonalToken.objects.order_by("id").values("id", "name", "scopes", "expires_at"),
+    ]
 
 
 def test_routes_all_stand_in_the_table() -> None:
@@ -136,9 +196,11 @@ def test_routes_all_stand_in_the_table() -> None:
 
 @pytest.mark.parametrize(("route", "method"), OWNED)
 def test_owner_is_let_in(
-    route: Route, method: str, alice: User, alice_client: ApiClient, task: Task
+    route: Route, method: str, token_of: Callable[[User], str], alice: User, task: Task
 ) -> None:
-    response = _send(alice_client, route, method, owner=alice.pk, task=task.pk)
+    client = ApiClient(token_of(alice))
+
+    response = _send(client, route, method, owner=alice.pk, task=task.pk)
 
     assert response.status_code in (200, 201, 204), response.content
 
@@ -161,11 +223,11 @@ def test_no_token_is_refused(
 
 @pytest.mark.parametrize(("route", "method"), NEEDS_TOKEN)
 def test_bad_token_is_refused(
-    route: Route, method: str, alice: User, alice_client: ApiClient, task: Task
+    route: Route, method: str, token_of: Callable[[User], str], alice: User, task: Task
 ) -> None:
-    assert alice_client.access is not None
-    head, payload, signature = alice_client.access.split(".")
-    forger = ApiClient(f"{head}.{payload}.{signature[::-1]}")
+    """Of a forger, who has the form of one and knows another's."""
+    token = token_of(alice)
+    forger = ApiClient(f"{token[:-9]}{token[-9:][::-1]}")
     before = _rows()
 
     response = _send(forger, route, method, owner=alice.pk, task=task.pk)
@@ -184,12 +246,13 @@ def test_another_persons_token_is_refused_on_the_owners_path(
     route: Route,
     method: str,
     intruder: str,
+    token_of: Callable[[User], str],
     alice: User,
     task: Task,
     request: pytest.FixtureRequest,
 ) -> None:
     """[R1] Operators have no special access to the API either."""
-    client: ApiClient = request.getfixturevalue(f"{intruder}_client")
+    client = ApiClient(token_of(request.getfixturevalue(intruder)))
     before = _rows()
 
     response = _send(client, route, method, owner=alice.pk, task=task.pk)
@@ -201,6 +264,20 @@ def test_another_persons_token_is_refused_on_the_owners_path(
     assert _rows() == before
 
 
+@pytest.mark.parametrize(("route", "method"), OWNED)
+def test_newcomer_of_the_provider_is_refused_on_the_owners_path(
+    route: Route, method: str, alice: User, task: Task, issuer: Issuer
+) -> None:
+    """[R1] [A3] Whose account is made by this very request."""
+    client = ApiClient(issuer.token("newcomer"))
+
+    response = _send(client, route, method, owner=alice.pk, task=task.pk)
+
+    assert response.status_code == 403
+    assert list(Task.objects.values_list("pk", "title")) == [(task.pk, task.title)]
+    assert not User.objects.exclude(pk=alice.pk).get().tasks.exists()
+
+
 @pytest.mark.parametrize("intruder", ["bob", "olga"])
 @pytest.mark.parametrize("own_path", ["me", "id"])
 @pytest.mark.parametrize(("route", "method"), [row for row in OWNED if "{task}" in str(row.id)])
@@ -209,11 +286,12 @@ def test_another_persons_task_is_absent_below_ones_own_path(
     method: str,
     own_path: str,
     intruder: str,
+    token_of: Callable[[User], str],
     task: Task,
     request: pytest.FixtureRequest,
 ) -> None:
     user: User = request.getfixturevalue(intruder)
-    client: ApiClient = request.getfixturevalue(f"{intruder}_client")
+    client = ApiClient(token_of(user))
     before = _rows()
 
     response = _send(
@@ -225,6 +303,33 @@ def test_another_persons_task_is_absent_below_ones_own_path(
     else:
         assert_error(response, 404, "NOT_FOUND")
     assert _rows() == before
+
+
+@pytest.mark.parametrize("scopes", SCOPE_SETS)
+@pytest.mark.parametrize(("route", "method"), NEEDS_TOKEN)
+def test_personal_token_gets_as_far_as_its_scopes(
+    route: Route, method: str, scopes: tuple[str, ...], alice: User, task: Task
+) -> None:
+    """[A5] Never to sign in, to make tokens or to change the account, whatever its scopes."""
+    client = ApiClient(personal_token(alice, scopes))
+    needed = _needed_scope(route, method)
+    before = _rows()
+
+    response = _send(client, route, method, owner=alice.pk, task=task.pk)
+
+    if needed in scopes:
+        assert response.status_code in (200, 201, 204), response.content
+        return
+    assert response.status_code == 403
+    assert _rows() == before
+    challenge = f'Bearer realm="api", error="insufficient_scope", scope="{needed}"'
+    assert response.get("WWW-Authenticate") == (challenge if needed else None)
+    if method != "HEAD":
+        code = "INSUFFICIENT_SCOPE" if needed else "PERMISSION_DENIED"
+        details = assert_error(response, 403, code)
+        assert details == ({"scope": needed} if needed else {})
+        message = json.loads(response.content)["error"]["message"]
+        assert (needed or "Sign in") in message
 
 
 @pytest.mark.parametrize(
@@ -240,12 +345,12 @@ def test_another_persons_task_is_absent_below_ones_own_path(
     ],
 )
 def test_owner_of_the_path_has_one_spelling(
-    path_owner: str, alice: User, alice_client: ApiClient
+    path_owner: str, token_of: Callable[[User], str], alice: User
 ) -> None:
     """[R1] Another's, unknown or malformed: all alike."""
     path_owner = path_owner.format(own=alice.pk, hex=alice.pk.hex)
 
-    response = alice_client.get(f"/api/{path_owner}/tasks")
+    response = ApiClient(token_of(alice)).get(f"/api/{path_owner}/tasks")
 
     assert_error(response, 403, "PERMISSION_DENIED")
 
@@ -330,11 +435,11 @@ def test_cursor_is_good_for_ones_id_in_any_case(alice: User, alice_client: ApiCl
 
 
 def test_lists_hold_ones_own_tasks_only(
-    alice: User, bob: User, alice_client: ApiClient, bob_client: ApiClient, task: Task
+    token_of: Callable[[User], str], alice: User, bob: User, task: Task
 ) -> None:
     Task.objects.create(user_id=bob.pk, title="Bob's")
 
-    response = alice_client.get("/api/me/tasks", query={"total": "true"})
+    response = ApiClient(token_of(alice)).get("/api/me/tasks", query={"total": "true"})
 
     body = json.loads(response.content)
     assert [row["id"] for row in body["data"]] == [str(task.pk)]
@@ -370,8 +475,8 @@ def test_public_routes_ignore_a_token(row: Route, header: str, client: ApiClient
     assert_error(response, 400, "VALIDATION_ERROR")
 
 
-def test_deleted_persons_tokens_are_dead(alice: User, alice_client: ApiClient) -> None:
-    spare = ApiClient(begin_session(alice).access)
+def test_deleted_persons_tokens_are_dead(token_of: Callable[[User], str], alice: User) -> None:
+    spare = ApiClient(token_of(alice))
     alice.delete()
 
     assert_error(spare.get("/api/me/tasks"), 401, "TOKEN_INVALID")

@@ -24,7 +24,7 @@ from accounts.mailed_tokens import make_reset_token
 from accounts.models import User
 from tasks.models import Task
 from tests.client import MISSING, ApiClient, data_of
-from tests.conftest import begin_session
+from tests.conftest import begin_session, personal_token
 from tests.openapi import (
     DOCUMENT,
     field_codes,
@@ -44,23 +44,23 @@ UNDOCUMENTED = {
 }
 
 EVERYWHERE = {"400", "default"}
-OF_CALLER = EVERYWHERE | {"401"}
-OF_PATH = OF_CALLER | {"403"}
-OF_TASK = OF_PATH | {"404"}
+WITH_CREDENTIALS = EVERYWHERE | {"401"}
+OF_CALLER = WITH_CREDENTIALS | {"403"}
+OF_TASK = OF_CALLER | {"404"}
 LIMITED = {"429"}
 # In the order of use, which pages and generators take over: by tag, then as the document has them.
 OPERATIONS = {
     "auth_register": ("POST /api/auth/register", {"201"} | EVERYWHERE | LIMITED),
-    "auth_token": ("POST /api/auth/token", {"200"} | OF_CALLER | LIMITED),
-    "auth_token_refresh": ("POST /api/auth/token/refresh", {"200"} | OF_CALLER | LIMITED),
-    "auth_logout": ("POST /api/auth/logout", {"204"} | OF_CALLER),
+    "auth_token": ("POST /api/auth/token", {"200"} | WITH_CREDENTIALS | LIMITED),
+    "auth_token_refresh": ("POST /api/auth/token/refresh", {"200"} | WITH_CREDENTIALS | LIMITED),
+    "auth_logout": ("POST /api/auth/logout", {"204"} | WITH_CREDENTIALS),
     "auth_password_reset": ("POST /api/auth/password/reset", {"202"} | EVERYWHERE | LIMITED),
     "auth_password_reset_confirm": (
         "POST /api/auth/password/reset/confirm",
         {"204"} | EVERYWHERE | LIMITED,
     ),
-    "tasks_create": ("POST /api/{user_id}/tasks", {"201"} | OF_PATH | LIMITED),
-    "tasks_list": ("GET /api/{user_id}/tasks", {"200"} | OF_PATH),
+    "tasks_create": ("POST /api/{user_id}/tasks", {"201"} | OF_CALLER | LIMITED),
+    "tasks_list": ("GET /api/{user_id}/tasks", {"200"} | OF_CALLER),
     "tasks_read": ("GET /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK),
     "tasks_replace": ("PUT /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK | LIMITED),
     "tasks_update": ("PATCH /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK | LIMITED),
@@ -79,6 +79,9 @@ OPERATIONS = {
         "DELETE /api/auth/sessions/{session_id}",
         {"204", "404"} | OF_CALLER,
     ),
+    "auth_tokens_create": ("POST /api/auth/tokens", {"201", "409"} | OF_CALLER | LIMITED),
+    "auth_tokens_list": ("GET /api/auth/tokens", {"200"} | OF_CALLER),
+    "auth_tokens_end": ("DELETE /api/auth/tokens/{token_id}", {"204", "404"} | OF_CALLER),
     "auth_logout_all": ("POST /api/auth/logout-all", {"204"} | OF_CALLER),
 }
 PUBLIC = {
@@ -88,6 +91,17 @@ PUBLIC = {
     "auth_logout",
     "auth_password_reset",
     "auth_password_reset_confirm",
+}
+# Those that a personal token may use, and with which scope.
+SCOPES = {
+    "tasks_create": "tasks:write",
+    "tasks_list": "tasks:read",
+    "tasks_read": "tasks:read",
+    "tasks_replace": "tasks:write",
+    "tasks_update": "tasks:write",
+    "tasks_delete": "tasks:write",
+    "tasks_complete": "tasks:write",
+    "auth_me_read": "account:read",
 }
 
 
@@ -156,7 +170,9 @@ def test_operation_is_documented_whole(name: str) -> None:
     _, operation = documented()[name]
 
     assert set(operation["responses"]) == statuses
-    assert operation["security"] == ([] if name in PUBLIC else [{"accessToken": []}])
+    kinds: list[dict[str, list[str]]] = [] if name in PUBLIC else [{"accessToken": []}]
+    kinds += [{"personalToken": [SCOPES[name]]}] if name in SCOPES else []
+    assert operation["security"] == kinds
     area = name.partition("_")[0]
     assert operation["tags"] == [area if area != "auth" or name in PUBLIC else "account"]
     assert operation["summary"]
@@ -320,6 +336,7 @@ def test_prefilled_request_works(name: str, client: ApiClient, transactional_db:
     if name != "auth_register":
         user = User.objects.create_user(**credentials)
         pair = begin_session(user)
+        personal_token(user)
         task = Task.objects.create(user_id=user.pk, title="x")
         client = ApiClient(pair.access)
         own = {
@@ -327,6 +344,7 @@ def test_prefilled_request_works(name: str, client: ApiClient, transactional_db:
             "token": make_reset_token(user),
             "task_id": str(task.pk),
             "session_id": str(user.sessions.get().pk),
+            "token_id": str(user.personal_tokens.get().pk),
         }
     method, _, template = path.partition(" ")
     parameters = operation.get("parameters", [])
@@ -446,6 +464,12 @@ def error(code: str, **details: object) -> dict[str, Any]:
         pytest.param("GET", "/users/me/tasks/?limit=1", answer(TASKS), id="other prefix and slash"),
         pytest.param("HEAD", "/api/me/tasks", HttpResponse(headers=HEADERS), id="head"),
         pytest.param("GET", "/api/me/tasks", answer(error("PARSE_ERROR"), 400), id="error"),
+        pytest.param(
+            "POST",
+            "/api/me/tasks",
+            answer(error("INSUFFICIENT_SCOPE", scope="tasks:write"), 403),
+            id="scope",
+        ),
         pytest.param(
             "POST", "/api/me/tasks/x", answer(error("METHOD_NOT_ALLOWED"), 405), id="wrong method"
         ),
