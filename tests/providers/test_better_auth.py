@@ -5,11 +5,13 @@ Nothing here is made by hand: people sign up there by HTTP, and its own routes h
 
 from collections.abc import Callable
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 from urllib.parse import quote
 
 import jwt
 import pytest
+from django.core.management import call_command
 
 from accounts.models import Identity, User
 from tests.client import ApiClient, assert_error, data_of
@@ -180,3 +182,18 @@ def test_its_other_tokens_are_none(
     response = ApiClient(find(better_auth, carol)).get("/api/me/tasks")
 
     assert_error(response, 401, "TOKEN_INVALID")
+
+
+def test_check_issuer_knows_its_keys_and_its_token(
+    better_auth: BetterAuth, carol: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[A1]"""
+    token = better_auth.token(carol)
+    told = StringIO()
+    monkeypatch.setattr("sys.stdin", StringIO(token))
+
+    call_command("check_issuer", stdout=told)
+
+    assert f"kid {jwt.get_unverified_header(token)['kid']}, kty OKP, alg EdDSA" in told.getvalue()
+    assert "token: good until" in told.getvalue()
+    assert token not in told.getvalue()
