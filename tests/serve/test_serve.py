@@ -68,6 +68,29 @@ def test_no_content_has_no_body(server: Server, headers: dict[str, str]) -> None
     assert client.getresponse().status == 200
 
 
+def test_log_tells_no_personal_token(server: Server, headers: dict[str, str]) -> None:
+    """[A5] Neither as it is made nor as it is used, well or badly."""
+    client = server.connect()
+    body = json.dumps({"name": "x", "scopes": ["tasks:read"]})
+    client.request("POST", "/api/auth/tokens", body=body, headers=headers)
+    made = client.getresponse()
+    token = json.loads(made.read())["data"]["token"]
+
+    statuses = [
+        server.status(path, Authorization=f"Bearer {sent}")
+        for path, sent in (
+            (LIST, token),
+            (f"{LIST}?token={token}", token),
+            ("/api/auth/sessions", token),
+            (LIST, token[:-1]),
+        )
+    ]
+
+    assert statuses == [200, 400, 403, 401]
+    assert server.has_logged("/api/auth/tokens")
+    assert not server.has_logged(token[5:-1])
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
