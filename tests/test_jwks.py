@@ -2,11 +2,12 @@
 
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
@@ -408,6 +409,25 @@ def test_nobody_waits_again_for_an_issuer_that_hangs(
 
     with pytest.raises(IssuerUnavailable):
         read(issuer.token())
+
+
+def test_each_read_may_take_what_is_left(clock: Clock) -> None:
+    """[A2] Of the whole time, and not as long as the first."""
+    timeouts = []
+
+    class Dripping:
+        def settimeout(self, seconds: float) -> None:
+            timeouts.append(round(seconds, 3))
+
+        def recv_into(self, buffer: Any) -> int:
+            clock.ahead += 1
+            return 1
+
+    stream = fetching._Stream(cast("socket.socket", Dripping()), clock() + 3)
+
+    with pytest.raises(TimeoutError):
+        stream.read()
+    assert timeouts == [3, 2, 1]
 
 
 def test_only_one_waits_to_the_end(issuer: Issuer, settings: Any) -> None:

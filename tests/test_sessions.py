@@ -301,7 +301,7 @@ def _forged(case: str, access: str, refresh: str) -> str:
         case "expired refresh token":
             return _signed({**_payload(refresh), "exp": now - 3600})
         case "algorithm none":
-            return jwt.encode(payload, None, algorithm="none")
+            return jwt.encode(payload, "", algorithm="none")
         case "algorithm HS512":
             return _signed(payload, algorithm="HS512")
         case "other key":
@@ -565,7 +565,7 @@ def test_forged_refresh_tokens_are_refused(
         "access token": pair.access,
         "expired": _signed({**payload, "exp": int(timezone.now().timestamp()) - 61}),
         "other key": _signed(payload, "k" * 50),
-        "algorithm none": jwt.encode(payload, None, algorithm="none"),
+        "algorithm none": jwt.encode(payload, "", algorithm="none"),
         "nonsense": "nonsense",
         "without jti": _signed({k: v for k, v in payload.items() if k != "jti"}),
     }[case]
