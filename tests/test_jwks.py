@@ -2,14 +2,22 @@
 
 import json
 import logging
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from jwt.algorithms import OKPAlgorithm
 
 from accounts import fetching, issuers, jwks
@@ -410,6 +418,25 @@ def test_nobody_waits_again_for_an_issuer_that_hangs(
         read(issuer.token())
 
 
+def test_each_read_may_take_what_is_left(clock: Clock) -> None:
+    """[A2] Of the whole time, and not as long as the first."""
+    timeouts = []
+
+    class Dripping:
+        def settimeout(self, seconds: float) -> None:
+            timeouts.append(round(seconds, 3))
+
+        def recv_into(self, buffer: Any) -> int:
+            clock.ahead += 1
+            return 1
+
+    stream = fetching._Stream(cast("socket.socket", Dripping()), clock() + 3)
+
+    with pytest.raises(TimeoutError):
+        stream.read()
+    assert timeouts == [3, 2, 1]
+
+
 def test_only_one_waits_to_the_end(issuer: Issuer, settings: Any) -> None:
     """[A2] For an issuer that hangs: the others leave their threads to whoever needs no key."""
     settings.ISSUER_TIME_LIMIT_SECONDS = 30
@@ -472,12 +499,66 @@ def test_proxies_of_the_environment_are_not_asked(
     assert other_issuer.requests == []
 
 
-def test_certificate_is_verified(issuer: Issuer, settings: Any) -> None:
-    """[A2] Here there isn't even TLS."""
+def test_plain_http_is_no_tls(issuer: Issuer) -> None:
+    """[A2]"""
     url = issuer.url.replace("http:", "https:")
 
     with pytest.raises(FetchError, match="no TLS can be spoken with it"):
         fetch_key_set(issuer.name, url, deadline=time.monotonic() + 3)
+
+
+@pytest.fixture
+def tls_issuer(issuer: Issuer, tmp_path: Path) -> Issuer:
+    """It speaks TLS, with a certificate for localhost that nobody else signed."""
+    key, name = private_key("ES256"), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, SHA256())
+    )
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    (tmp_path / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    assert issuer._server is not None
+    issuer._server.socket = context.wrap_socket(issuer._server.socket, server_side=True)
+    return issuer
+
+
+@pytest.mark.parametrize(
+    ("host", "is_known", "fault"),
+    [
+        ("localhost", True, None),
+        ("localhost", False, "its certificate can't be verified: self-signed certificate"),
+        ("127.0.0.1", True, "its certificate can't be verified: IP address mismatch"),
+    ],
+)
+def test_certificate_is_verified(
+    host: str,
+    is_known: bool,
+    fault: str | None,
+    tls_issuer: Issuer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """[A2] Who signed it, and whether it is for the host."""
+    if is_known:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    url = tls_issuer.url.replace("http://127.0.0.1", f"https://{host}")
+    deadline = time.monotonic() + 10
+
+    if fault is None:
+        assert len(fetch_key_set(tls_issuer.name, url, deadline=deadline).keys) == 1
+    else:
+        with pytest.raises(FetchError, match=fault):
+            fetch_key_set(tls_issuer.name, url, deadline=deadline)
 
 
 @pytest.mark.usefixtures("debug")
