@@ -5,46 +5,52 @@ from django.urls import re_path
 
 from .views import identities, passwords, personal_tokens, profile, registration, sessions
 
-urlpatterns = [
+# For people who sign in here.
+_LOCAL = {
+    "auth-register",
+    "auth-token",
+    "auth-token-refresh",
+    "auth-logout",
+    "auth-password-reset",
+    "auth-password-reset-confirm",
+    "auth-password",
+    "auth-sessions",
+    "auth-session",
+}
+
+_ROUTES = [
+    re_path(r"^register/?\Z", registration.RegisterView.as_view(), name="auth-register"),
+    re_path(r"^token/?\Z", sessions.TokenView.as_view(), name="auth-token"),
+    re_path(r"^token/refresh/?\Z", sessions.RefreshView.as_view(), name="auth-token-refresh"),
+    re_path(r"^logout/?\Z", sessions.LogoutView.as_view(), name="auth-logout"),
+    re_path(
+        r"^password/reset/?\Z", passwords.PasswordResetView.as_view(), name="auth-password-reset"
+    ),
+    re_path(
+        r"^password/reset/confirm/?\Z",
+        passwords.PasswordResetConfirmView.as_view(),
+        name="auth-password-reset-confirm",
+    ),
     re_path(r"^me/?\Z", profile.MeView.as_view(), name="auth-me"),
     re_path(r"^me/delete/?\Z", profile.MeDeletionView.as_view(), name="auth-me-delete"),
+    re_path(r"^password/?\Z", passwords.PasswordView.as_view(), name="auth-password"),
+    re_path(r"^sessions/?\Z", sessions.SessionListView.as_view(), name="auth-sessions"),
+    re_path(
+        r"^sessions/(?P<session_id>[^/]+)/?\Z", sessions.SessionView.as_view(), name="auth-session"
+    ),
     re_path(r"^tokens/?\Z", personal_tokens.PersonalTokenListView.as_view(), name="auth-tokens"),
     re_path(
         r"^tokens/(?P<token_id>[^/]+)/?\Z",
         personal_tokens.PersonalTokenView.as_view(),
         name="auth-token-end",
     ),
-    re_path(r"^logout-all/?\Z", sessions.LogoutAllView.as_view(), name="auth-logout-all"),
     re_path(r"^identities/?\Z", identities.IdentityListView.as_view(), name="auth-identities"),
     re_path(
         r"^identities/(?P<identity_id>[^/]+)/?\Z",
         identities.IdentityView.as_view(),
         name="auth-identity",
     ),
+    re_path(r"^logout-all/?\Z", sessions.LogoutAllView.as_view(), name="auth-logout-all"),
 ]
 
-if settings.LOCAL_ACCOUNTS:
-    urlpatterns = [
-        re_path(r"^register/?\Z", registration.RegisterView.as_view(), name="auth-register"),
-        re_path(r"^token/?\Z", sessions.TokenView.as_view(), name="auth-token"),
-        re_path(r"^token/refresh/?\Z", sessions.RefreshView.as_view(), name="auth-token-refresh"),
-        re_path(r"^logout/?\Z", sessions.LogoutView.as_view(), name="auth-logout"),
-        re_path(
-            r"^password/reset/?\Z",
-            passwords.PasswordResetView.as_view(),
-            name="auth-password-reset",
-        ),
-        re_path(
-            r"^password/reset/confirm/?\Z",
-            passwords.PasswordResetConfirmView.as_view(),
-            name="auth-password-reset-confirm",
-        ),
-        re_path(r"^password/?\Z", passwords.PasswordView.as_view(), name="auth-password"),
-        re_path(r"^sessions/?\Z", sessions.SessionListView.as_view(), name="auth-sessions"),
-        re_path(
-            r"^sessions/(?P<session_id>[^/]+)/?\Z",
-            sessions.SessionView.as_view(),
-            name="auth-session",
-        ),
-        *urlpatterns,
-    ]
+urlpatterns = [route for route in _ROUTES if settings.LOCAL_ACCOUNTS or route.name not in _LOCAL]

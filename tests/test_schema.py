@@ -21,10 +21,11 @@ from rest_framework.exceptions import APIException
 
 from accounts import mail
 from accounts.mailed_tokens import make_reset_token
-from accounts.models import User
+from accounts.models import Identity, User
 from tasks.models import Task
 from tests.client import MISSING, ApiClient, data_of
 from tests.conftest import begin_session, personal_token
+from tests.issuer import Issuer
 from tests.openapi import (
     DOCUMENT,
     field_codes,
@@ -82,6 +83,12 @@ OPERATIONS = {
     "auth_tokens_create": ("POST /api/auth/tokens", {"201", "409"} | OF_CALLER | LIMITED),
     "auth_tokens_list": ("GET /api/auth/tokens", {"200"} | OF_CALLER),
     "auth_tokens_end": ("DELETE /api/auth/tokens/{token_id}", {"204", "404"} | OF_CALLER),
+    "auth_identities_add": ("POST /api/auth/identities", {"201", "409"} | OF_CALLER | LIMITED),
+    "auth_identities_list": ("GET /api/auth/identities", {"200"} | OF_CALLER),
+    "auth_identities_remove": (
+        "DELETE /api/auth/identities/{identity_id}",
+        {"204", "404", "409"} | OF_CALLER,
+    ),
     "auth_logout_all": ("POST /api/auth/logout-all", {"204"} | OF_CALLER),
 }
 PUBLIC = {
@@ -328,7 +335,9 @@ def sample(schema: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_prefilled_request_works(name: str, client: ApiClient, transactional_db: None) -> None:
+def test_prefilled_request_works(
+    name: str, client: ApiClient, issuer: Issuer, transactional_db: None
+) -> None:
     """As a page shows it, after the first steps; only tokens and ids of one's own are filled in."""
     path, operation = documented()[name]
     credentials = sample({"$ref": "#/components/schemas/CredentialsRequest"})
@@ -339,9 +348,12 @@ def test_prefilled_request_works(name: str, client: ApiClient, transactional_db:
         personal_token(user)
         task = Task.objects.create(user_id=user.pk, title="x")
         client = ApiClient(pair.access)
+        identity = Identity.objects.create(user=user, issuer=issuer.name, subject="alice")
+        is_identity = name == "auth_identities_add"
         own = {
             "refresh": pair.refresh,
-            "token": make_reset_token(user),
+            "token": issuer.token("another") if is_identity else make_reset_token(user),
+            "identity_id": str(identity.pk),
             "task_id": str(task.pk),
             "session_id": str(user.sessions.get().pk),
             "token_id": str(user.personal_tokens.get().pk),
