@@ -14,7 +14,7 @@ from .callers import IssuerCaller, PersonalTokenCaller, SessionCaller, TokenUser
 from .issuers import is_jwt, is_outside, read_outside
 from .models import User
 from .personal_tokens import PREFIX
-from .session_tokens import read_access
+from .session_tokens import is_known_access, read_access
 
 # Some providers give the front end an opaque token beside it, which only they can read.
 _NO_JWT = (
@@ -55,7 +55,7 @@ def _caller_of(raw_token: bytes) -> SessionCaller | IssuerCaller | PersonalToken
     """
     if raw_token.startswith(_PERSONAL):
         return PersonalTokenCaller.of(raw_token)
-    if settings.AUTH_ISSUER and is_outside(raw_token):
+    if settings.AUTH_ISSUER and not is_known_access(raw_token) and is_outside(raw_token):
         return IssuerCaller.of(read_outside(raw_token))
     try:
         claims = read_access(raw_token)

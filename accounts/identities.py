@@ -4,7 +4,6 @@ Never by e-mail address: whoever has an address at a provider need not be who ha
 that address here, nor the other way round.
 """
 
-import threading
 from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -21,6 +20,7 @@ from todo_project.api.errors import (
     CallerMoved,
     SignedOut,
 )
+from todo_project.memory import Memory
 
 from .issuers import OutsideClaims
 from .models import RemovedIdentity
@@ -37,8 +37,7 @@ class Known(NamedTuple):
 
 # What a process has seen last of (issuer, subject). A hint: the statement that does the work looks
 # up whether it still holds.
-_hints: dict[tuple[str, str], Known] = {}
-_hints_change = threading.Lock()
+_hints: Memory[tuple[str, str], Known] = Memory()
 
 
 def person_of(claims: OutsideClaims) -> Known:
@@ -58,15 +57,11 @@ def person_of(claims: OutsideClaims) -> Known:
 
 
 def remember(claims: OutsideClaims, known: Known) -> None:
-    with _hints_change:
-        while len(_hints) >= settings.ACCESS_TOKENS_REMEMBERED:
-            del _hints[next(iter(_hints))]  # the oldest
-        _hints[claims.issuer, claims.subject] = known
+    _hints.remember((claims.issuer, claims.subject), known)
 
 
 def forget(claims: OutsideClaims) -> None:
-    with _hints_change:
-        _hints.pop((claims.issuer, claims.subject), None)
+    _hints.forget((claims.issuer, claims.subject))
 
 
 def is_removed(claims: OutsideClaims) -> bool:

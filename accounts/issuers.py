@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from threading import Lock
 from time import time
 from typing import Any
 
@@ -24,6 +23,7 @@ from jwt.algorithms import OKPAlgorithm
 from jwt.exceptions import PyJWTError
 
 from todo_project.api.errors import TokenExpired, TokenInvalid
+from todo_project.memory import Memory
 from todo_project.text import NO_LINE, validate_line, validate_marks
 
 from .credentials import EMAIL_MAX_CHARACTERS, canonical_email, validate_mailable
@@ -100,8 +100,7 @@ class Verified:
 
 _sources: dict[str, KeySource] = {}
 # By SHA-256: a client sends the same token for many minutes, and to verify it takes some 0.3 ms.
-_verified: dict[bytes, Verified] = {}
-_verified_lock = Lock()  # for whoever adds; readers need none
+_verified: Memory[bytes, Verified] = Memory()
 
 
 def is_outside(raw: bytes) -> bool:
@@ -132,7 +131,7 @@ def read_outside(raw: bytes) -> OutsideClaims:
         except RefusedError as refusal:
             logger.info("outside token refused", extra={"reason": refusal.reason})
             raise TokenInvalid(MESSAGES[refusal.reason]) from None
-        _remember(digest, verified)
+        _verified.remember(digest, verified)
     if verified.good_until <= time():
         logger.info("outside token refused", extra={"reason": "expired"})
         raise TokenExpired("The access token has expired. Get a new one where you got it.")
@@ -153,13 +152,6 @@ def _new_source(issuer: str) -> KeySource:
         return IssuerKeys(issuer, settings.AUTH_JWKS_URL)
     secret = Key(None, ("HS256",), settings.AUTH_SHARED_SECRET.encode())
     return SharedSecret(KeySet((secret,)))
-
-
-def _remember(digest: bytes, verified: Verified) -> None:
-    with _verified_lock:
-        if len(_verified) >= settings.ACCESS_TOKENS_REMEMBERED and digest not in _verified:
-            _verified.pop(next(iter(_verified)))
-        _verified[digest] = verified
 
 
 def unverified_issuer(raw: bytes) -> object:

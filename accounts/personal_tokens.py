@@ -4,13 +4,11 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import date, datetime
-from threading import Lock
 from uuid import UUID
 from zlib import crc32
 
-from django.conf import settings
-
 from todo_project.api.errors import TokenInvalid
+from todo_project.memory import Memory
 
 from .models import PersonalToken, hash_token
 
@@ -35,8 +33,7 @@ class KnownToken:
     noted_on: date | None  # the last day of which it is on record that the token was used
 
 
-_known: dict[str, KnownToken] = {}  # by the hash
-_lock = Lock()  # of those who change it
+_known: Memory[str, KnownToken] = Memory()  # by the hash
 
 
 def make() -> str:
@@ -58,8 +55,7 @@ def recognize(raw: bytes) -> KnownToken:
 
 def forget(token: KnownToken) -> None:
     """It lives no longer."""
-    with _lock:
-        _known.pop(token.hash, None)
+    _known.forget(token.hash)
 
 
 def _look_up(token: str, digest: str) -> KnownToken:
@@ -74,10 +70,7 @@ def _look_up(token: str, digest: str) -> KnownToken:
         known = KnownToken(
             digest, token_id, user_id, frozenset(scopes), expires_at, noted_on=last_used_on
         )
-        with _lock:
-            while len(_known) >= settings.ACCESS_TOKENS_REMEMBERED:
-                del _known[next(iter(_known))]  # the one that was met first
-            _known[digest] = known
+        _known.remember(digest, known)
         return known
     raise TokenInvalid("The personal token was ended, or never made here. Make another.")
 

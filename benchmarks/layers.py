@@ -197,7 +197,7 @@ def _parts(people: Any) -> dict[str, Callable[[], object]]:
     return {
         "the statement of a list": lambda: queries.fetch_page(caller, query, None),
         "the statement of a read": lambda: queries.fetch(caller, tasks[0]),
-        "a token verified for the first time": lambda: session_tokens._verified_access.__wrapped__(
+        "a token verified for the first time": lambda: session_tokens.verify_access(
             access.encode()
         ),
         "a body of one field validated": lambda: views._validated(

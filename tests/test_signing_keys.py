@@ -39,7 +39,7 @@ def restart(settings: Settings) -> Restart:
 
     def restart_with(*keys: str) -> None:
         settings.JWT_SIGNING_KEY, *settings.JWT_PREVIOUS_SIGNING_KEYS = keys
-        session_tokens._verified_access.cache_clear()
+        session_tokens._verified.clear()
 
     return restart_with
 
