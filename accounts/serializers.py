@@ -64,7 +64,14 @@ class UserSerializer(StrictSerializer):
     """A person's account."""
 
     id = serializers.UUIDField(read_only=True)
-    email = EmailField(read_only=True)
+    email = EmailField(
+        read_only=True,
+        allow_null=True,
+        help_text="Null for people of an identity provider that doesn't say that it is theirs.",
+    )
+    email_verified = serializers.BooleanField(
+        read_only=True, help_text="Whether a link that was mailed to the address has been used."
+    )
     name = LineField(max_length=NAME_MAX_CHARACTERS, allow_blank=True, required=False)
     created_at = serializers.DateTimeField(read_only=True)
 
@@ -85,7 +92,9 @@ class ProfileUpdateSerializer(UserSerializer):
     """The caller's account, as it may be changed."""
 
     email = EmailField(
-        required=False, help_text="Can't be changed yet: only the present address is accepted."
+        required=False,
+        allow_null=True,
+        help_text="Only the present one is accepted: `POST /api/auth/email` changes it.",
     )
 
 
@@ -140,6 +149,19 @@ class PasswordResetConfirmSerializer(StrictSerializer):
 
     token = StringField(max_length=256)
     new_password = NewPasswordField()
+
+
+class EmailChangeSerializer(StrictSerializer):
+    """The address that the caller wants to have, and their password."""
+
+    email = EmailField()
+    password = PasswordField()
+
+
+class EmailConfirmationSerializer(StrictSerializer):
+    """The token of the mailed link."""
+
+    token = StringField(max_length=256)
 
 
 class SessionSerializer(StrictSerializer):

@@ -52,7 +52,7 @@ class OwnPasswordThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         if request.method in self.methods:
-            enforce_password_tries(request._request, current_user(request).email)
+            enforce_own_password_tries(request._request, current_user(request))
         return True
 
 
@@ -88,6 +88,14 @@ def enforce_password_tries(request: HttpRequest, email: str) -> None:
     reservation = reserve(counter)
     admit(request, reservation.usage)
     request.password_try = reservation  # type: ignore[attr-defined]
+
+
+def enforce_own_password_tries(request: HttpRequest, user: User) -> None:
+    """Counts a try of the caller's own password, as a sign-in is. Raises Throttled.
+
+    Who has no address can't sign in by one, and is told apart by the id.
+    """
+    enforce_password_tries(request, user.email or str(user.pk))
 
 
 def give_try_back(request: HttpRequest) -> None:

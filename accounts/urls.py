@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from .views import passwords, profile, registration, sessions
+from .views import email, passwords, profile, registration, sessions
 
 urlpatterns = [
     re_path(r"^register/?\Z", registration.RegisterView.as_view(), name="auth-register"),
@@ -17,9 +17,11 @@ urlpatterns = [
         passwords.PasswordResetConfirmView.as_view(),
         name="auth-password-reset-confirm",
     ),
+    re_path(r"^email/confirm/?\Z", email.EmailConfirmView.as_view(), name="auth-email-confirm"),
     re_path(r"^me/?\Z", profile.MeView.as_view(), name="auth-me"),
     re_path(r"^me/delete/?\Z", profile.MeDeletionView.as_view(), name="auth-me-delete"),
     re_path(r"^password/?\Z", passwords.PasswordView.as_view(), name="auth-password"),
+    re_path(r"^email/?\Z", email.EmailView.as_view(), name="auth-email"),
     re_path(r"^sessions/?\Z", sessions.SessionListView.as_view(), name="auth-sessions"),
     re_path(
         r"^sessions/(?P<session_id>[^/]+)/?\Z", sessions.SessionView.as_view(), name="auth-session"

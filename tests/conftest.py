@@ -21,10 +21,12 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts import hashers
+from accounts import mail as queue_of_mails
 from accounts.models import Session, User, hash_token
 from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
 from tests.client import SECRETS, ApiClient
+from tests.processes import PATIENCE_S
 from todo_project import embedded_postgres
 
 # A run in the background inherits an ignored Ctrl-C, and would hand it to the processes that it
@@ -124,6 +126,14 @@ def olga_client(olga: User) -> ApiClient:
 def roomy_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets sixteen threads hash at once, as eight processes and more do, for what races there."""
     monkeypatch.setattr(hashers, "_places", threading.BoundedSemaphore(16))
+
+
+@pytest.fixture
+def quick_mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Mails that leave at once; none outlives the test."""
+    monkeypatch.setattr(queue_of_mails, "PAUSES_SECONDS", (0.0, 0.01, 0.01))
+    yield
+    assert queue_of_mails.queue.wait(PATIENCE_S)
 
 
 @pytest.fixture

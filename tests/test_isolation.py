@@ -61,6 +61,8 @@ ROUTES: dict[str, Route] = {
     r"api/auth/^password/reset/confirm/?\Z": Route(
         "/api/auth/password/reset/confirm", "public", ("POST",)
     ),
+    r"api/auth/^email/confirm/?\Z": Route("/api/auth/email/confirm", "public", ("POST",)),
+    r"api/auth/^email/?\Z": Route("/api/auth/email", "token", ("POST",), {}),
     r"api/auth/^logout-all/?\Z": Route("/api/auth/logout-all", "token", ("POST",)),
     r"api/auth/^sessions/?\Z": Route("/api/auth/sessions", "token", ("GET", "HEAD")),
     r"api/auth/^sessions/(?P<session_id>[^/]+)/?\Z": Route(

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from rest_framework.exceptions import APIException
 
 from accounts import mail
-from accounts.mailed_tokens import make_reset_token
+from accounts.mailed_tokens import make_confirmation_token, make_reset_token
 from accounts.models import User
 from tasks.models import Task
 from tests.client import MISSING, ApiClient, data_of
@@ -50,7 +50,7 @@ OF_TASK = OF_PATH | {"404"}
 LIMITED = {"429"}
 # In the order of use, which pages and generators take over: by tag, then as the document has them.
 OPERATIONS = {
-    "auth_register": ("POST /api/auth/register", {"201"} | EVERYWHERE | LIMITED),
+    "auth_register": ("POST /api/auth/register", {"201", "202"} | EVERYWHERE | LIMITED),
     "auth_token": ("POST /api/auth/token", {"200"} | OF_CALLER | LIMITED),
     "auth_token_refresh": ("POST /api/auth/token/refresh", {"200"} | OF_CALLER | LIMITED),
     "auth_logout": ("POST /api/auth/logout", {"204"} | OF_CALLER),
@@ -59,6 +59,7 @@ OPERATIONS = {
         "POST /api/auth/password/reset/confirm",
         {"204"} | EVERYWHERE | LIMITED,
     ),
+    "auth_email_confirm": ("POST /api/auth/email/confirm", {"204"} | EVERYWHERE | LIMITED),
     "tasks_create": ("POST /api/{user_id}/tasks", {"201"} | OF_PATH | LIMITED),
     "tasks_list": ("GET /api/{user_id}/tasks", {"200"} | OF_PATH),
     "tasks_read": ("GET /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK),
@@ -74,6 +75,7 @@ OPERATIONS = {
     "auth_me_delete": ("DELETE /api/auth/me", {"204"} | OF_CALLER | LIMITED),
     "auth_me_delete_by_post": ("POST /api/auth/me/delete", {"204"} | OF_CALLER | LIMITED),
     "auth_password_change": ("POST /api/auth/password", {"204"} | OF_CALLER | LIMITED),
+    "auth_email_change": ("POST /api/auth/email", {"202"} | OF_CALLER | LIMITED),
     "auth_sessions_list": ("GET /api/auth/sessions", {"200"} | OF_CALLER),
     "auth_sessions_end": (
         "DELETE /api/auth/sessions/{session_id}",
@@ -88,6 +90,7 @@ PUBLIC = {
     "auth_logout",
     "auth_password_reset",
     "auth_password_reset_confirm",
+    "auth_email_confirm",
 }
 
 
@@ -318,13 +321,14 @@ def test_prefilled_request_works(name: str, client: ApiClient, transactional_db:
     credentials = sample({"$ref": "#/components/schemas/CredentialsRequest"})
     own: dict[str, Any] = {}
     if name != "auth_register":
-        user = User.objects.create_user(**credentials)
+        user = User.objects.create_user(**credentials, pending_email=credentials["email"])
+        make_token = make_confirmation_token if "email" in name else make_reset_token
         pair = begin_session(user)
         task = Task.objects.create(user_id=user.pk, title="x")
         client = ApiClient(pair.access)
         own = {
             "refresh": pair.refresh,
-            "token": make_reset_token(user),
+            "token": make_token(user),
             "task_id": str(task.pk),
             "session_id": str(user.sessions.get().pk),
         }

@@ -55,11 +55,21 @@ class HashingMixin(StrictInputMixin):
 
 
 def confirmed_user(request: Request, field: str, password: str) -> User:
-    """The caller, locked, after the password was checked. Raises ValidationError on `field`."""
+    """The caller, locked, after the password was checked. Raises ValidationError on `field`.
+
+    Whoever has none, because they sign in elsewhere, has tried none: it isn't counted.
+    """
     user = User.objects.filter(pk=current_user(request).pk).select_for_update(no_key=True).first()
     if user is None:
         raise TokenInvalid("The account has been deleted.")
+    if not user.has_usable_password():
+        raise ValidationError({field: [ErrorDetail("The account has no password.", "no_password")]})
     if not user.check_password(password):
         keep_try(request._request)
         raise ValidationError({field: [ErrorDetail("The password is wrong.", "wrong_password")]})
     return user
+
+
+def used_link() -> ValidationError:
+    message = "The link is used, too old, or was not made here. Ask for another."
+    return ValidationError({"token": [ErrorDetail(message, "invalid")]})

@@ -175,6 +175,7 @@ FIELD_CODES: Mapping[str, str] = {
     "unique": "taken",
     "immutable": "can't be changed",
     "wrong_password": "not the caller's password",
+    "no_password": "the caller has none, and signs in at an identity provider",
     "password_too_short": "too few characters",
     "password_too_long": "too many characters",
     "password_too_common": "one of those that everybody tries first",
