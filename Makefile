@@ -21,6 +21,7 @@ MAKE_SCHEMA := $(MANAGE) spectacular --validate --fail-on-warn --file
 PRODUCTION := env -i PATH="$$PATH" DEBUG=false ALLOWED_HOSTS=api.example.com TRUSTED_PROXIES=1 \
 	EMAIL_URL='smtp://app:secret@smtp.example.com' DEFAULT_FROM_EMAIL='Todo <todo@example.com>' \
 	PASSWORD_RESET_URL='https://app.example.com/reset?token={token}' \
+	EMAIL_CONFIRMATION_URL='https://app.example.com/confirm?token={token}' \
 	SECRET_KEY="$$($(NEW_SECRET))" JWT_SIGNING_KEY="$$($(NEW_SECRET))" \
 	DATABASE_URL='postgresql://app:secret@db.example.com/todo?sslmode=verify-full'
 

@@ -17,7 +17,11 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.utils import model_ngettext
 from django.contrib.auth import admin as auth_admin
-from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
+from django.contrib.auth.forms import (
+    AdminPasswordChangeForm,
+    BaseUserCreationForm,
+    UserChangeForm,
+)
 from django.contrib.auth.models import Group
 from django.db.models import Exists, ForeignObjectRel, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Lower
@@ -54,14 +58,31 @@ class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generi
         return user
 
 
+class PersonForm(UserChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
+    """Another address isn't verified, unless it is ticked together with it.
+
+    A tick that was there already was for the address before.
+    """
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if "email" in self.changed_data and "email_verified" not in self.changed_data:
+            self.cleaned_data["email_verified"] = False
+        return cleaned
+
+
 @admin.register(User)
 class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg]
+    form = PersonForm
     add_form = BaseUserCreationForm
     change_password_form = PasswordForm
     change_user_password_template = "admin/accounts/user/password.html"  # noqa: S105  # a page
-    add_fieldsets = ((None, {"fields": ("email", "name", "password1", "password2")}),)
+    add_fieldsets = (
+        (None, {"fields": ("email", "email_verified", "name", "password1", "password2")}),
+    )
     readonly_fields = ("id", "created_at", "last_login", "belongings")
-    list_display = ("email", "name", "is_active", "is_staff", "created_at")
+    # Not the address: not everybody has one, and it is the link to the person's page.
+    list_display = ("__str__", "name", "email_verified", "is_active", "is_staff", "created_at")
     list_filter = ()
     search_fields = ("email", "name")
     search_help_text = (
@@ -74,7 +95,7 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
             return self.add_fieldsets
         password = ("password",) if self.has_change_permission(request, obj) else ()
         return (
-            (None, {"fields": ("email", "name", *password, "is_active")}),
+            (None, {"fields": ("email", "email_verified", "name", *password, "is_active")}),
             *((RIGHTS,) if request.user.is_superuser else ()),
             ("Record", {"fields": self.readonly_fields}),
         )
@@ -103,9 +124,15 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
     def save_model(
         self, request: HttpRequest, obj: User, form: "forms.ModelForm[User]", change: Any
     ) -> None:
-        """Writes the changed columns alone, so that a password changed meanwhile survives."""
+        """Writes the changed columns alone, so that a password changed meanwhile survives.
+
+        With an address goes what was known of it, and the link that was to change it.
+        """
         columns = {field.name for field in self.opts.concrete_fields}
-        changed = [name for name in form.changed_data if name in columns]
+        changed = {name for name in form.changed_data if name in columns}
+        if "email" in changed:
+            obj.pending_email = None
+            changed |= {"email_verified", "pending_email"}
         obj.save(update_fields=changed if change else None)
 
     def get_deleted_objects(
@@ -173,7 +200,11 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
             " · ",
             '<a href="{}?q={}">{}</a>',
             (
-                (_url("changelist", relation.related_model), quote(user.email), _plural(relation))
+                (
+                    _url("changelist", relation.related_model),
+                    quote(user.email or str(user.pk)),
+                    _plural(relation),
+                )
                 for relation in belongings()
             ),
         )
@@ -192,7 +223,7 @@ class SessionAdmin(LargeTableAdmin):
     )  # fmt: skip
     list_select_related = ("user",)
     search_fields = ("user__email",)
-    search_help_text = "The user's e-mail address, or the session's id."
+    search_help_text = "The user's e-mail address; or an id, of the session or of the user."
     actions = ("end",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -1,7 +1,7 @@
 """Mail that leaves after the answer: from a bounded queue, by one thread of the process.
 
 There is no table to poll, so that the database can sleep. What is lost with the process is asked
-for again by whoever misses it.
+for again by whoever misses it. What the mails say stands in letters.py.
 """
 
 import heapq
@@ -12,16 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.util import Finalize
 from smtplib import SMTPNotSupportedError, SMTPRecipientsRefused, SMTPResponseException
-from urllib.parse import quote
 
-from django.conf import settings
 from django.core.mail import send_mail
 from django.db import DatabaseError, InterfaceError, connections
-
-from todo_project.api.limits import Counter, count
-
-from .mailed_tokens import make_reset_token
-from .models import Identity, User
 
 logger = logging.getLogger(__name__)
 
@@ -153,49 +146,5 @@ def _is_permanent(error: Exception) -> bool:
 queue = MailQueue()
 
 
-def send_password_reset(email: str) -> None:
-    """Mails a link to whoever has the address `email`, if anybody does.
-
-    Whether somebody does is looked up in the thread too: the caller can't tell by the time.
-    """
-    queue.put(lambda: _prepare_password_reset(email))
-
-
-def send_identity_added(user: User, identity: Identity) -> None:
-    """Tells the account's address, where there is one, that there is another way into it."""
-    if user.email is None:
-        return
-    email, issuer = user.email, identity.issuer
-    message = (
-        f"Your account can now be used by signing in at {issuer}, too.\n\n"
-        f"If that wasn't you, change your password, and take that sign-in away: whoever added it "
-        f"knows your password.\n"
-    )
-    queue.put(lambda: _send("Another way to sign in", message, email))
-
-
-def _prepare_password_reset(email: str) -> Job | None:
-    """Looks the address up. The mail is a job of its own: however often tried, it counts once."""
-    if not settings.PASSWORD_RESET_URL:
-        logger.error("no mail: PASSWORD_RESET_URL is not set")
-        return None
-    user = User.objects.with_email(email).filter(is_active=True).first()
-    if user is None or not user.has_usable_password():  # an operator took it away
-        return None
-    # By account as well: whoever asks from many networks must not fill a mailbox.
-    counter = Counter.of("reset", str(user.pk))
-    if counter is not None and count(counter).is_exceeded:
-        logger.warning("mail skipped: too many for one account")
-        return None
-    link = settings.PASSWORD_RESET_URL.replace("{token}", quote(make_reset_token(user), safe=""))
-    minutes = settings.PASSWORD_RESET_TIMEOUT // 60
-    message = (
-        f"Somebody, most likely you, asked for a new password.\n\n"
-        f"Choose it here within {minutes} minutes:\n{link}\n\n"
-        f"If it wasn't you, do nothing: the old password stays good.\n"
-    )
-    return lambda: _send("Choose a new password", message, user.email)
-
-
-def _send(subject: str, message: str, email: str) -> None:
+def send(subject: str, message: str, email: str) -> None:
     send_mail(subject, message, from_email=None, recipient_list=[email])

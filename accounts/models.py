@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
-from django.db import models, transaction
+from django.db import connections, models, transaction
 from django.db.models import F, Q, Value
 from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.db.models.functions import Lower, Now
@@ -69,8 +69,33 @@ class UserManager(BaseUserManager["User"]):
         user.save(using=self._db, force_insert=True)
         return user
 
+    def create_unless_taken(self, email: str, password: str, name: str = "") -> "User":
+        """A user whose address is to be confirmed; in the database only where it wasn't taken.
+
+        Whether it was, nobody can tell by the time: the password is hashed, and one statement
+        writes a row, the new one or, as it is, that of whoever has the address.
+        """
+        email = canonical_email(email)
+        user = self.model(email=email, pending_email=email, name=name)
+        user.set_password(password)
+        columns = ("id", "email", "pending_email", "name", "password")
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(_INSERT_UNLESS_TAKEN, {name: getattr(user, name) for name in columns})
+        return user
+
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        return self.create_user(email, password, **fields, is_staff=True, is_superuser=True)
+        """An operator, made by one: there is nobody to prove an address to."""
+        fields |= {"is_staff": True, "is_superuser": True, "email_verified": True}
+        return self.create_user(email, password, **fields)
+
+
+_INSERT_UNLESS_TAKEN = """
+    INSERT INTO accounts_user AS person
+        (id, email, pending_email, name, password, is_active, is_staff, is_superuser)
+    VALUES
+        (%(id)s, %(email)s, %(pending_email)s, %(name)s, %(password)s, true, false, false)
+    ON CONFLICT (lower(email)) DO UPDATE SET pending_email = person.pending_email
+"""
 
 
 class User(AbstractBaseUser, PermissionsMixin):

@@ -76,7 +76,10 @@ class UserSerializer(StrictSerializer):
     email = EmailField(
         read_only=True,
         allow_null=True,
-        help_text="Null where an identity provider doesn't say that an address is the person's.",
+        help_text="Null for people of an identity provider that doesn't say that it is theirs.",
+    )
+    email_verified = serializers.BooleanField(
+        read_only=True, help_text="Whether a link that was mailed to the address has been used."
     )
     name = LineField(max_length=NAME_MAX_CHARACTERS, allow_blank=True, required=False)
     created_at = serializers.DateTimeField(read_only=True)
@@ -98,7 +101,9 @@ class ProfileUpdateSerializer(UserSerializer):
     """The caller's account, as it may be changed."""
 
     email = EmailField(
-        required=False, help_text="Can't be changed yet: only the present address is accepted."
+        required=False,
+        allow_null=True,
+        help_text="Only the present one is accepted: `POST /api/auth/email` changes it.",
     )
 
 
@@ -182,6 +187,19 @@ class IdentitySerializer(StrictSerializer):
 
     def get_is_current(self, identity: Identity) -> bool:
         return bool(identity.pk == self.context["current_identity_id"])
+
+
+class EmailChangeSerializer(StrictSerializer):
+    """The address that the caller wants to have, and their password."""
+
+    email = EmailField()
+    password = PasswordField()
+
+
+class EmailConfirmationSerializer(StrictSerializer):
+    """The token of the mailed link."""
+
+    token = StringField(max_length=256)
 
 
 class SessionSerializer(StrictSerializer):

@@ -23,7 +23,12 @@ from todo_project.api.limits import Usage
 
 from .hashers import hashing, require_place
 from .models import User
-from .throttles import enforce_address_tries, enforce_password_tries, give_try_back
+from .throttles import (
+    enforce_address_tries,
+    enforce_own_password_tries,
+    enforce_password_tries,
+    give_try_back,
+)
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 
@@ -56,7 +61,7 @@ class OwnPasswordForm(AdminPasswordChangeForm):
 
     def clean_old_password(self) -> str:
         with _told_to_wait():
-            enforce_password_tries(self._request, self.user.email)
+            enforce_own_password_tries(self._request, self.user)
         take_place(self._request)
         old_password: str = super().clean_old_password()
         give_try_back(self._request)

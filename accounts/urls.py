@@ -3,7 +3,15 @@
 from django.conf import settings
 from django.urls import re_path
 
-from .views import identities, passwords, personal_tokens, profile, registration, sessions
+from .views import (
+    email,
+    identities,
+    passwords,
+    personal_tokens,
+    profile,
+    registration,
+    sessions,
+)
 
 # For people who sign in here.
 _LOCAL = {
@@ -14,6 +22,8 @@ _LOCAL = {
     "auth-password-reset",
     "auth-password-reset-confirm",
     "auth-password",
+    "auth-email",
+    "auth-email-confirm",
     "auth-sessions",
     "auth-session",
 }
@@ -31,9 +41,11 @@ _ROUTES = [
         passwords.PasswordResetConfirmView.as_view(),
         name="auth-password-reset-confirm",
     ),
+    re_path(r"^email/confirm/?\Z", email.EmailConfirmView.as_view(), name="auth-email-confirm"),
     re_path(r"^me/?\Z", profile.MeView.as_view(), name="auth-me"),
     re_path(r"^me/delete/?\Z", profile.MeDeletionView.as_view(), name="auth-me-delete"),
     re_path(r"^password/?\Z", passwords.PasswordView.as_view(), name="auth-password"),
+    re_path(r"^email/?\Z", email.EmailView.as_view(), name="auth-email"),
     re_path(r"^sessions/?\Z", sessions.SessionListView.as_view(), name="auth-sessions"),
     re_path(
         r"^sessions/(?P<session_id>[^/]+)/?\Z", sessions.SessionView.as_view(), name="auth-session"

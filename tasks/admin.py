@@ -54,7 +54,7 @@ class TaskAdmin(LargeTableAdmin):
     search_fields = ("title",)
     search_help_text = (
         f"Words of a title, among the newest {TITLE_SEARCH_TASKS:,} tasks; or an owner's e-mail "
-        "address; or both, among all of theirs; or a task's id."
+        "address; or both, among all of theirs; or an id, of a task or of its owner."
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:

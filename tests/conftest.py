@@ -21,13 +21,14 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts import hashers, personal_tokens
+from accounts import mail as queue_of_mails
 from accounts.models import PersonalToken, Session, User, hash_token
 from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
 from tests import node
 from tests.client import SECRETS, ApiClient
 from tests.issuer import issuer, other_issuer, shared_secret  # noqa: F401  # fixtures
-from tests.processes import PROJECT
+from tests.processes import PATIENCE_S, PROJECT
 from todo_project import embedded_postgres
 from todo_project.api.permissions import Scope
 
@@ -143,6 +144,14 @@ def olga_client(olga: User) -> ApiClient:
 def roomy_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets sixteen threads hash at once, as eight processes and more do, for what races there."""
     monkeypatch.setattr(hashers, "_places", threading.BoundedSemaphore(16))
+
+
+@pytest.fixture
+def quick_mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Mails that leave at once; none outlives the test."""
+    monkeypatch.setattr(queue_of_mails, "PAUSES_SECONDS", (0.0, 0.01, 0.01))
+    yield
+    assert queue_of_mails.queue.wait(PATIENCE_S)
 
 
 @pytest.fixture

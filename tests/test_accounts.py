@@ -40,6 +40,7 @@ def test_register_answers_the_user(client: ApiClient) -> None:
     assert data == {
         "id": str(user.pk),
         "email": "ada@example.com",
+        "email_verified": False,
         "name": "Ada",
         "created_at": f"{user.created_at:%Y-%m-%dT%H:%M:%S.%f}Z",
     }
@@ -244,6 +245,7 @@ def test_me(alice: User, alice_client: ApiClient) -> None:
     assert data == {
         "id": str(alice.pk),
         "email": "alice@example.com",
+        "email_verified": False,
         "name": "Alice",
         "created_at": f"{alice.created_at:%Y-%m-%dT%H:%M:%S.%f}Z",
     }

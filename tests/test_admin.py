@@ -115,6 +115,7 @@ def profile(user: User, **changes: Any) -> dict[str, Any]:
     """A user's form as a browser sends it; what is None is left out, as an empty checkbox is."""
     form = {
         "email": user.email,
+        "email_verified": "on" if user.email_verified else None,
         "name": user.name,
         "is_active": "on" if user.is_active else None,
         "is_staff": "on" if user.is_staff else None,
@@ -671,6 +672,82 @@ def test_change_user(olga: User, olga_admin: Client, alice: User) -> None:
     alice.refresh_from_db()
     assert (alice.email, alice.name, alice.is_staff) == ("alicia@example.com", "Alicia", True)
     assert logged(olga) == [(CHANGE, str(alice.pk), "Changed Email, Name and Operator.")]
+
+
+@pytest.mark.parametrize(
+    ("was_verified", "changes", "expected"),
+    [
+        (False, {"email_verified": "on"}, ("alice@example.com", True, "new@example.com")),
+        (True, {"email_verified": None}, ("alice@example.com", False, "new@example.com")),
+        (True, {"name": "Alicia"}, ("alice@example.com", True, "new@example.com")),
+        # The tick that was there was for the other address.
+        (True, {"email": "by-olga@example.com"}, ("by-olga@example.com", False, None)),
+        (
+            False,
+            {"email": "by-olga@example.com", "email_verified": "on"},
+            ("by-olga@example.com", True, None),
+        ),
+        (False, {"email": "by-olga@example.com"}, ("by-olga@example.com", False, None)),
+        (True, {"email": ""}, (None, False, None)),
+    ],
+    ids=["ticked", "unticked", "left", "other", "other, ticked", "other, left", "cleared"],
+)
+def test_operator_says_whether_an_address_is_verified(
+    was_verified: bool,
+    changes: dict[str, str | None],
+    expected: tuple[str | None, bool, str | None],
+    olga_admin: Client,
+    alice: User,
+) -> None:
+    """[A7]"""
+    alice.email_verified, alice.pending_email = was_verified, "new@example.com"
+    alice.save()
+
+    assert_saved(olga_admin.post(f"{USERS}{alice.pk}/change/", profile(alice, **changes)))
+
+    alice.refresh_from_db()
+    assert (alice.email, alice.email_verified, alice.pending_email) == expected
+
+
+def test_no_address_is_not_verified(olga_admin: Client, alice: User) -> None:
+    """[A7]"""
+    form = profile(alice, email="", email_verified="on")
+
+    page = html(olga_admin.post(f"{USERS}{alice.pk}/change/", form))
+
+    assert "errorlist" in page
+    assert User.objects.get(pk=alice.pk).email == "alice@example.com"
+
+
+@pytest.mark.parametrize(("ticked", "is_verified"), [({}, False), ({"email_verified": "on"}, True)])
+def test_operator_makes_users_with_addresses_that_count(
+    ticked: dict[str, str], is_verified: bool, olga_admin: Client
+) -> None:
+    """[A7]"""
+    form = {"email": "ada@example.com", "password1": PASSWORD, "password2": PASSWORD, **ticked}
+
+    assert_saved(olga_admin.post(f"{USERS}add/", form))
+
+    assert User.objects.get(email="ada@example.com").email_verified is is_verified
+
+
+@pytest.mark.parametrize(("name", "shown"), [("Alice", "Alice"), ("", "{pk}")])
+def test_user_without_an_address_is_shown_and_found(
+    name: str, shown: str, olga_admin: Client, alice: User, session: Session, task: Task, bob: User
+) -> None:
+    """[A7] What is theirs is found by their id."""
+    User.objects.filter(pk=alice.pk).update(email=None, name=name)
+    begin_session(bob)
+    Task.objects.create(user=bob, title="x")
+
+    page = html(olga_admin.get(USERS))
+    user_page = html(olga_admin.get(f"{USERS}{alice.pk}/change/"))
+
+    assert f">{shown.format(pk=alice.pk)}</a>" in page
+    for path, row in ((SESSIONS, session), (TASKS, task)):
+        assert f"{path}?q={alice.pk}" in user_page
+        response = olga_admin.get(path, {"q": str(alice.pk)})
+        assert list(response.context["cl"].result_list) == [row]
 
 
 def test_change_user_refuses_a_taken_address(olga_admin: Client, alice: User, bob: User) -> None:

@@ -17,6 +17,7 @@ def wise_mail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "EMAIL_IS_CONFIGURED", True)
     monkeypatch.setattr(settings, "DEFAULT_FROM_EMAIL", "Todo <todo@example.com>")
     monkeypatch.setattr(settings, "PASSWORD_RESET_URL", "https://app.example.com/{token}")
+    monkeypatch.setattr(settings, "EMAIL_CONFIRMATION_URL", "https://app.example.com/{token}")
 
 
 def _ids(*databases: str) -> list[str]:
@@ -69,6 +70,9 @@ def test_databases(
         ("PASSWORD_RESET_URL", "http://localhost:3000/{token}", []),
         ("PASSWORD_RESET_URL", "http://[::1]/{token}", []),
         ("AUTH_SHARED_SECRET", "s" * 32, ["todo.W011"]),
+        ("EMAIL_CONFIRMATION_URL", "", ["todo.W013"]),
+        ("EMAIL_CONFIRMATION_URL", "http://app.example.com/{token}", ["todo.W009"]),
+        ("EMAIL_CONFIRMATION_URL", "http://localhost:3000/{token}", []),
     ],
 )
 def test_web(name: str, value: Any, ids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,10 +83,24 @@ def test_web(name: str, value: Any, ids: list[str], monkeypatch: pytest.MonkeyPa
 
 def test_mail_that_is_never_sent_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "PASSWORD_RESET_URL", "")
+    monkeypatch.setattr(settings, "EMAIL_CONFIRMATION_URL", "")
     monkeypatch.setattr(settings, "EMAIL_IS_CONFIGURED", False)
     monkeypatch.setattr(settings, "DEFAULT_FROM_EMAIL", "Todo <todo@localhost>")
 
-    assert _ids() == ["todo.W006"]
+    assert _ids() == ["todo.W006", "todo.W013"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "warning"),
+    [("PASSWORD_RESET_URL", "todo.W006"), ("EMAIL_CONFIRMATION_URL", "todo.W013")],
+)
+def test_either_link_needs_a_mail_server(
+    missing: str, warning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, missing, "")
+    monkeypatch.setattr(settings, "EMAIL_IS_CONFIGURED", False)
+
+    assert _ids() == sorted(["todo.W007", warning])
 
 
 def test_trusted_proxy_ends_tls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ TOKEN = "/api/auth/token"
 REGISTER = "/api/auth/register"
 CHANGE = "/api/auth/password"
 CONFIRM = "/api/auth/password/reset/confirm"
+EMAIL = "/api/auth/email"
 ME = "/api/auth/me"
 NEW_PASSWORD = "staple battery horse correct"
 SIGN_IN = {"email": "alice@example.com", "password": PASSWORD}
@@ -135,6 +136,9 @@ def test_so_many_hash_at_once_and_the_others_are_refused(
         pytest.param("POST", TOKEN, b"{", id="no JSON"),
         pytest.param(
             "POST", CHANGE, {"current_password": PASSWORD, "new_password": "x" * 12}, id="change"
+        ),
+        pytest.param(
+            "POST", EMAIL, {"email": "x@example.com", "password": PASSWORD}, id="change of address"
         ),
         pytest.param("DELETE", ME, {"password": PASSWORD}, id="delete"),
         pytest.param("POST", CONFIRM, {"token": "{token}", "new_password": "x" * 12}, id="reset"),

@@ -64,6 +64,8 @@ ROUTES: dict[str, Route] = {
     r"api/auth/^password/reset/confirm/?\Z": Route(
         "/api/auth/password/reset/confirm", "public", ("POST",)
     ),
+    r"api/auth/^email/confirm/?\Z": Route("/api/auth/email/confirm", "public", ("POST",)),
+    r"api/auth/^email/?\Z": Route("/api/auth/email", "token", ("POST",), {}),
     r"api/auth/^tokens/?\Z": Route(
         "/api/auth/tokens",
         "token",

@@ -1,23 +1,21 @@
 """A forgotten password: the mail, its link, and what nobody learns from it."""
 
-import re
 import statistics
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from django.core import mail as outbox
 from django.db import connection
 
-from accounts import mail
+from accounts import letters, mail
 from accounts.mailed_tokens import make_reset_token
 from accounts.models import User
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
+from tests.mails import sent, token_of
 from tests.processes import PATIENCE_S
 from tests.smtp import MailServer, mail_server
 from todo_project.environment import Rate
@@ -26,7 +24,7 @@ RESET = "/api/auth/password/reset"
 CONFIRM = "/api/auth/password/reset/confirm"
 NEW_PASSWORD = "staple battery horse correct"
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quick_mail")]
 
 
 @pytest.fixture(autouse=True)
@@ -34,27 +32,9 @@ def unlimited(settings: Any) -> None:
     settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS)
 
 
-@pytest.fixture(autouse=True)
-def quick_tries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.0, 0.01, 0.01))
-    yield
-    assert mail.queue.wait(PATIENCE_S)
-
-
-def _mails() -> list[Any]:
-    assert mail.queue.wait(PATIENCE_S)
-    return outbox.outbox
-
-
 def _use(server: MailServer, settings: Any) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
-
-
-def _token(message: Any) -> str:
-    match = re.search(r"token=(\S+)", message.body)
-    assert match is not None
-    return unquote(match[1])
 
 
 @pytest.mark.parametrize("email", ["alice@example.com", "ALICE@Example.com"])
@@ -63,8 +43,8 @@ def test_mail_leads_to_a_new_password(email: str, alice: User, client: ApiClient
     elsewhere = begin_session(alice)
 
     assert client.post(RESET, {"email": email}).status_code == 202
-    (message,) = _mails()
-    response = client.post(CONFIRM, {"token": _token(message), "new_password": NEW_PASSWORD})
+    (message,) = sent()
+    response = client.post(CONFIRM, {"token": token_of(message), "new_password": NEW_PASSWORD})
 
     assert message.to == ["alice@example.com"]
     assert (response.status_code, response.content) == (204, b"")
@@ -80,7 +60,7 @@ def test_link_never_comes_from_the_host(alice: User, client: ApiClient, settings
 
     client.post(RESET, {"email": alice.email}, host="evil.example", x_forwarded_host="evil.example")
 
-    (message,) = _mails()
+    (message,) = sent()
     assert "https://app.example.com/reset?token=" in message.body
     assert "evil" not in message.body
 
@@ -102,7 +82,7 @@ def test_unknown_addresses_get_the_same_answer_and_no_mail(
 
     assert unknown.content == known.content
     assert dict(unknown.headers) == dict(known.headers)
-    assert [message.to for message in _mails()] == [[alice.email]]
+    assert [message.to for message in sent()] == [[alice.email]]
 
 
 def test_answer_takes_as_long_for_unknown_addresses(
@@ -258,7 +238,7 @@ def test_mail_is_tried_again(
 
     client.post(RESET, {"email": alice.email})
 
-    assert len(_mails()) == 1
+    assert len(sent()) == 1
     assert len(tries) == 3
     assert "alice" not in caplog.text
 
@@ -271,7 +251,7 @@ def test_mail_that_nobody_can_have_holds_up_no_other(
 
     client.post(RESET, {"email": alice.email})
 
-    assert [message.to for message in _mails()] == [[alice.email]]
+    assert [message.to for message in sent()] == [[alice.email]]
 
 
 def test_mail_server_that_is_away_holds_nobody_up(
@@ -284,7 +264,7 @@ def test_mail_server_that_is_away_holds_nobody_up(
 
     assert client.post(RESET, {"email": alice.email}).status_code == 202
 
-    assert _mails() == []
+    assert sent() == []
     assert "given up" in caplog.text
 
 
@@ -295,7 +275,7 @@ def test_no_mail_leaves_without_a_link(
 
     assert client.post(RESET, {"email": alice.email}).status_code == 202
 
-    assert _mails() == []
+    assert sent() == []
     assert "PASSWORD_RESET_URL" in caplog.text
 
 
@@ -313,7 +293,7 @@ def test_mailbox_is_not_filled_from_many_networks(
     assert {(answer.status_code, answer.content) for answer in answers} == {
         (202, answers[0].content)
     }
-    assert [message.to[0] for message in _mails()] == [alice.email, alice.email, bob.email]
+    assert [message.to[0] for message in sent()] == [alice.email, alice.email, bob.email]
 
 
 def test_tries_of_one_mail_count_once(
@@ -332,7 +312,7 @@ def test_tries_of_one_mail_count_once(
 
     client.post(RESET, {"email": alice.email})
 
-    assert [message.to for message in _mails()] == [[alice.email]]
+    assert [message.to for message in sent()] == [[alice.email]]
 
 
 @pytest.mark.parametrize(
@@ -380,7 +360,7 @@ def test_mail_keeps_its_place_in_a_full_queue(
 
     client.post(RESET, {"email": alice.email})
 
-    assert [message.to for message in _mails()] == [[alice.email]]
+    assert [message.to for message in sent()] == [[alice.email]]
 
 
 def test_queue_that_ends_sends_what_waits(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
@@ -418,7 +398,7 @@ def test_full_queue_drops_and_says_so(
     gate = threading.Event()
     monkeypatch.setattr(mail, "queue", small := mail.MailQueue(length=2))
     monkeypatch.setattr(
-        mail, "_prepare_password_reset", lambda email: gate.wait(PATIENCE_S) and None
+        letters, "_prepare_password_reset", lambda email: gate.wait(PATIENCE_S) and None
     )
 
     statuses = [client.post(RESET, {"email": alice.email}).status_code for _ in range(6)]

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from rest_framework.exceptions import APIException
 
 from accounts import mail
-from accounts.mailed_tokens import make_reset_token
+from accounts.mailed_tokens import make_confirmation_token, make_reset_token
 from accounts.models import Identity, User
 from tasks.models import Task
 from tests.client import MISSING, ApiClient, data_of
@@ -51,7 +51,7 @@ OF_TASK = OF_CALLER | {"404"}
 LIMITED = {"429"}
 # In the order of use, which pages and generators take over: by tag, then as the document has them.
 OPERATIONS = {
-    "auth_register": ("POST /api/auth/register", {"201"} | EVERYWHERE | LIMITED),
+    "auth_register": ("POST /api/auth/register", {"201", "202"} | EVERYWHERE | LIMITED),
     "auth_token": ("POST /api/auth/token", {"200"} | WITH_CREDENTIALS | LIMITED),
     "auth_token_refresh": ("POST /api/auth/token/refresh", {"200"} | WITH_CREDENTIALS | LIMITED),
     "auth_logout": ("POST /api/auth/logout", {"204"} | WITH_CREDENTIALS),
@@ -60,6 +60,7 @@ OPERATIONS = {
         "POST /api/auth/password/reset/confirm",
         {"204"} | EVERYWHERE | LIMITED,
     ),
+    "auth_email_confirm": ("POST /api/auth/email/confirm", {"204"} | EVERYWHERE | LIMITED),
     "tasks_create": ("POST /api/{user_id}/tasks", {"201"} | OF_CALLER | LIMITED),
     "tasks_list": ("GET /api/{user_id}/tasks", {"200"} | OF_CALLER),
     "tasks_read": ("GET /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK),
@@ -75,6 +76,7 @@ OPERATIONS = {
     "auth_me_delete": ("DELETE /api/auth/me", {"204"} | OF_CALLER | LIMITED),
     "auth_me_delete_by_post": ("POST /api/auth/me/delete", {"204"} | OF_CALLER | LIMITED),
     "auth_password_change": ("POST /api/auth/password", {"204"} | OF_CALLER | LIMITED),
+    "auth_email_change": ("POST /api/auth/email", {"202"} | OF_CALLER | LIMITED),
     "auth_sessions_list": ("GET /api/auth/sessions", {"200"} | OF_CALLER),
     "auth_sessions_end": (
         "DELETE /api/auth/sessions/{session_id}",
@@ -98,6 +100,7 @@ PUBLIC = {
     "auth_logout",
     "auth_password_reset",
     "auth_password_reset_confirm",
+    "auth_email_confirm",
 }
 # Those that a personal token may use, and with which scope.
 SCOPES = {
@@ -343,7 +346,8 @@ def test_prefilled_request_works(
     credentials = sample({"$ref": "#/components/schemas/CredentialsRequest"})
     own: dict[str, Any] = {}
     if name != "auth_register":
-        user = User.objects.create_user(**credentials)
+        user = User.objects.create_user(**credentials, pending_email=credentials["email"])
+        make_token = make_confirmation_token if "email" in name else make_reset_token
         pair = begin_session(user)
         personal_token(user)
         task = Task.objects.create(user_id=user.pk, title="x")
@@ -352,7 +356,7 @@ def test_prefilled_request_works(
         is_identity = name == "auth_identities_add"
         own = {
             "refresh": pair.refresh,
-            "token": issuer.token("another") if is_identity else make_reset_token(user),
+            "token": issuer.token("another") if is_identity else make_token(user),
             "identity_id": str(identity.pk),
             "task_id": str(task.pk),
             "session_id": str(user.sessions.get().pk),

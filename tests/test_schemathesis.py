@@ -47,6 +47,8 @@ REFUSALS: Mapping[str, set[str]] = {
     "auth_password_reset": BLANK,
     "auth_tokens_create": {"control_characters", "past", "rfc3339"} | BLANK,
     "auth_password_reset_confirm": {"invalid"} | PASSWORD_FAULTS | BLANK,  # nobody's link
+    "auth_email_change": {"wrong_password"},
+    "auth_email_confirm": {"invalid"} | BLANK,
     # Only the service makes cursors; RFC 3339 knows times beyond the years 1 to 9999 in UTC; and a
     # key with `-` and the same without are two names.
     "tasks_list": {"invalid_cursor", "rfc3339", "repeated"} | BLANK,

@@ -222,6 +222,14 @@ def test_four_variables_are_enough() -> None:
         ("PASSWORD_RESET_URL", "https:///reset/{token}", "https://host/..."),
         ("PASSWORD_RESET_URL", "https://app.example.com/re set/{token}", "https://host/..."),
         ("PASSWORD_RESET_URL", "app://todo/{token}", "https://host/..."),
+        ("EMAIL_CONFIRMATION_URL", "https://app.example.com/confirm", "contains {token}"),
+        ("EMAIL_CONFIRMATION_URL", "app://todo/{token}", "https://host/..."),
+        ("REQUIRE_VERIFIED_EMAIL", "sometimes", "valid: true, false"),
+        (
+            "REQUIRE_VERIFIED_EMAIL",
+            "true",
+            "valid with EMAIL_CONFIRMATION_URL, PASSWORD_RESET_URL, EMAIL_URL, or false",
+        ),
         ("DEFAULT_FROM_EMAIL", "Todo \udcff <todo@example.com>", "text in UTF-8"),
         ("JWT_SIGNING_KEY", f"{KEY}\udcff", "text in UTF-8"),
         ("RATE_LIMIT_SIGN_IN", "10", "N/second|minute|hour|day, or off"),
@@ -557,6 +565,31 @@ def test_mail_server(url: str, expected: tuple[object, ...]) -> None:
 
     names = ("HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
     assert tuple(getattr(settings, f"EMAIL_{name}") for name in names) == expected
+
+
+VERIFYING = {
+    "REQUIRE_VERIFIED_EMAIL": "true",
+    "EMAIL_CONFIRMATION_URL": "https://app.example.com/confirm?token={token}",
+    "PASSWORD_RESET_URL": "https://app.example.com/reset?token={token}",
+    "EMAIL_URL": "smtp://mail.example.com",
+}
+
+
+@pytest.mark.parametrize("missing", list(VERIFYING)[1:])
+def test_verified_addresses_need_all_that_mails_need(missing: str) -> None:
+    """[A7] [C1] What is missing is named."""
+    found = faults({**PRODUCTION, **VERIFYING, missing: ""})
+
+    assert found.keys() == {"REQUIRE_VERIFIED_EMAIL"}
+    assert f"valid with {missing}, or false" in found["REQUIRE_VERIFIED_EMAIL"]
+
+
+def test_verified_addresses_can_be_required() -> None:
+    """[A7] With DEBUG everything has a default, the console as mail server too."""
+    assert load({**PRODUCTION, **VERIFYING}).REQUIRE_VERIFIED_EMAIL
+    assert load({"DEBUG": "true", "REQUIRE_VERIFIED_EMAIL": "true"}).REQUIRE_VERIFIED_EMAIL
+    assert not load(PRODUCTION).REQUIRE_VERIFIED_EMAIL
+    assert load(PRODUCTION).EMAIL_CONFIRMATION_URL == ""
 
 
 def test_console_prints_mail_in_development() -> None:

@@ -14,7 +14,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.db.models import DateTimeField, QuerySet
+from django.db.models import DateTimeField, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from todo_project.api.views import read_uuid
@@ -104,14 +104,22 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """The row of an id, such as one of the log; else what `find` finds. None of it twice."""
+        """The row of an id, such as one of the log, or those of its owner; else what `find` finds.
+
+        None of it twice.
+        """
         term = search_term.strip()
         if not term:
             return queryset, False
         if "\x00" in term:  # as autocomplete lets it through, and PostgreSQL has no such text
             return queryset.none(), False
         row_id = read_uuid(term)
-        return (self.find(queryset, term) if row_id is None else queryset.filter(pk=row_id)), False
+        if row_id is None:
+            return self.find(queryset, term), False
+        is_meant = Q(pk=row_id)
+        if "user_id" in {field.attname for field in self.opts.concrete_fields}:
+            is_meant |= Q(user=row_id)
+        return queryset.filter(is_meant), False
 
     def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """The rows that a search finds; `term` is neither blank nor an id."""

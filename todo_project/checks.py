@@ -10,10 +10,11 @@ What asks the database is left to `migrate` and `manage.py check --database defa
     todo.W006  nobody can reset a forgotten password
     todo.W007  mail goes to a relay on this machine, because nobody said otherwise
     todo.W008  mails from a sender that mail servers refuse
-    todo.W009  a link that sets a password and is opened in the clear
+    todo.W009  a link that sets a password, or proves an address, and is opened in the clear
     todo.W010  a database, or a role, with which requests fail
     todo.W011  an identity provider that shares a secret, with which either can make tokens
     todo.W012  a database role that reads the sessions and keys of Neon Auth
+    todo.W013  nobody can change their address, or prove that it is theirs
 
 What must not start at all is refused by settings.py.
 """
@@ -32,6 +33,7 @@ from .conditions import unmet_conditions
 from .environment import is_pooled
 
 _VERIFYING_SSL_MODES = ("verify-full", "verify-ca")
+_LINKS = ("PASSWORD_RESET_URL", "EMAIL_CONFIRMATION_URL")
 _LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
 
@@ -81,14 +83,22 @@ def check_proxies(**kwargs: Any) -> Iterator[CheckMessage]:
 
 
 @register(deploy=True)
-def check_password_reset(**kwargs: Any) -> Iterator[CheckMessage]:
+def check_mail(**kwargs: Any) -> Iterator[CheckMessage]:
     if not settings.PASSWORD_RESET_URL:
         yield Warning(
             "PASSWORD_RESET_URL is not set: nobody can reset a forgotten password.",
             hint="Set it to the page of your client that asks for the new one; see .env.example.",
             id="todo.W006",
         )
-        return  # no other mail is sent
+    if not settings.EMAIL_CONFIRMATION_URL:
+        yield Warning(
+            "EMAIL_CONFIRMATION_URL is not set: nobody can change or confirm their e-mail address.",
+            hint="Set it to the page of your client that such a link opens; see .env.example.",
+            id="todo.W013",
+        )
+    links = {name: getattr(settings, name) for name in _LINKS if getattr(settings, name)}
+    if not links:
+        return  # no mail is sent
     if not settings.EMAIL_IS_CONFIGURED:
         yield Warning(
             "EMAIL_URL is not set: mails go to port 25 of this machine.",
@@ -102,12 +112,13 @@ def check_password_reset(**kwargs: Any) -> Iterator[CheckMessage]:
             hint="Set it to an address of a domain that your mail server sends for.",
             id="todo.W008",
         )
-    if re.match(r"http://(?!(localhost|127\.0\.0\.1|\[::1\])[:/])", settings.PASSWORD_RESET_URL):
-        yield Warning(
-            "PASSWORD_RESET_URL is an http:// one: whoever listens can set the password.",
-            hint="Use https://.",
-            id="todo.W009",
-        )
+    for name, link in links.items():
+        if re.match(r"http://(?!(localhost|127\.0\.0\.1|\[::1\])[:/])", link):
+            yield Warning(
+                f"{name} is an http:// one: whoever listens can use the link.",
+                hint="Use https://.",
+                id="todo.W009",
+            )
 
 
 @register(Tags.security, deploy=True)

@@ -275,6 +275,9 @@ SIMPLE_JWT = {
 # A link to choose a new password is good for this long.
 PASSWORD_RESET_TIMEOUT = 3600  # seconds
 
+# A link to confirm an address is good for this long: mail is read once a day.
+EMAIL_CONFIRMATION_LIFETIME = timedelta(hours=24)
+
 # --- Identity provider ------------------------------------------------------------------------
 
 # Whose access tokens are accepted beside the service's own; empty: nobody's.
@@ -411,6 +414,30 @@ PASSWORD_RESET_URL = env.link(
     default="http://localhost:3000/password-reset?token={token}" if DEBUG else "",
     placeholder="{token}",
 )
+
+# Where the client's own page sends the token that proves an address.
+EMAIL_CONFIRMATION_URL = env.link(
+    "EMAIL_CONFIRMATION_URL",
+    default="http://localhost:3000/email-confirmation?token={token}" if DEBUG else "",
+    placeholder="{token}",
+)
+# Nobody signs in by an address that isn't proved, and nobody learns whether one is taken. Both by
+# mail alone, so that everything has to be there that mails need.
+REQUIRE_VERIFIED_EMAIL = env.boolean("REQUIRE_VERIFIED_EMAIL", default=False)
+_missing_for_mail = [
+    name
+    for name, is_set in (
+        ("EMAIL_CONFIRMATION_URL", bool(EMAIL_CONFIRMATION_URL)),
+        ("PASSWORD_RESET_URL", bool(PASSWORD_RESET_URL)),
+        ("EMAIL_URL", EMAIL_IS_CONFIGURED or DEBUG),
+    )
+    if not is_set
+]
+if REQUIRE_VERIFIED_EMAIL and _missing_for_mail:
+    env.refuse(
+        "REQUIRE_VERIFIED_EMAIL",
+        f"nobody could sign in without mail; valid with {', '.join(_missing_for_mail)}, or false",
+    )
 
 # --- Limits -----------------------------------------------------------------------------------
 

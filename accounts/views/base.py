@@ -68,7 +68,10 @@ def locked_user(request: Request) -> User:
 
 
 def confirmed_user(request: Request, field: str, password: str) -> User:
-    """The caller, locked, after the password was checked. Raises ValidationError on `field`."""
+    """The caller, locked, after the password was checked. Raises ValidationError on `field`.
+
+    Whoever has none, because they sign in elsewhere, has tried none: it isn't counted.
+    """
     user = locked_user(request)
     if not user.has_usable_password():
         raise no_password(field)
@@ -76,3 +79,8 @@ def confirmed_user(request: Request, field: str, password: str) -> User:
         keep_try(request._request)
         raise ValidationError({field: [ErrorDetail("The password is wrong.", "wrong_password")]})
     return user
+
+
+def used_link() -> ValidationError:
+    message = "The link is used, too old, or was not made here. Ask for another."
+    return ValidationError({"token": [ErrorDetail(message, "invalid")]})

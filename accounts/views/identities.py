@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from accounts.authentication import current_identity_id, current_user
 from accounts.identities import Known, is_removed, remember
 from accounts.issuers import OutsideClaims, is_outside, read_outside
-from accounts.mail import send_identity_added
+from accounts.letters import send_identity_added
 from accounts.models import Identity, IdentityQuerySet, User
 from accounts.serializers import IdentityLinkSerializer, IdentitySerializer
 from accounts.throttles import OwnPasswordThrottle

@@ -5,12 +5,11 @@ from typing import ClassVar
 from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import current_session_id, current_user
-from accounts.mail import send_password_reset
+from accounts.letters import send_password_reset
 from accounts.mailed_tokens import user_of_reset_token
 from accounts.serializers import (
     AcceptedSerializer,
@@ -21,7 +20,7 @@ from accounts.serializers import (
 )
 from accounts.throttles import OwnPasswordThrottle, ResetThrottle
 
-from .base import HashingMixin, PublicView, confirmed_user
+from .base import HashingMixin, PublicView, confirmed_user, used_link
 
 
 class PasswordView(HashingMixin):
@@ -63,15 +62,16 @@ class PasswordResetConfirmView(HashingMixin, PublicView):
     def post(self, request: Request) -> Response:
         """Choose a new password with the token of a mailed link.
 
-        Ends all of your sessions and personal tokens.
+        Ends all of your sessions and personal tokens. The link also proves that the address is
+        yours.
         """
         with transaction.atomic():
             user = user_of_reset_token(self.body["token"])
             if user is None:
-                message = "The link is used, too old, or was not made here. Ask for another."
-                fault = ErrorDetail(message, "invalid")
-                raise ValidationError({"token": [fault]})
+                raise used_link()
             validate_new_password("new_password", self.body["new_password"], user)
             user.set_password(self.body["new_password"])
-            user.save(update_fields=["password"])
+            # The link went to the address. One to another address has died with the old password.
+            user.email_verified, user.pending_email = True, None
+            user.save(update_fields=["password", "email_verified", "pending_email"])
         return Response(status=status.HTTP_204_NO_CONTENT)

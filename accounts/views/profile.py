@@ -40,7 +40,8 @@ class MeView(HashingMixin):
     def patch(self, request: Request) -> Response:
         """Change your name."""
         user = current_user(request)
-        if "email" in self.body and self.body["email"] != canonical_email(user.email):
+        present = user.email and canonical_email(user.email)
+        if "email" in self.body and self.body["email"] != present:
             raise _email_immutable()
         if "name" in self.body:
             user.name = self.body["name"]
@@ -93,5 +94,5 @@ def _operators_stay() -> ValidationError:
 
 
 def _email_immutable() -> ValidationError:
-    message = "The e-mail address can't be changed yet. Leave it out."
+    message = "The e-mail address is changed by POST /api/auth/email. Leave it out here."
     return ValidationError({"email": [ErrorDetail(message, "immutable")]})

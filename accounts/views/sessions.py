@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth import authenticate
 from django.db import transaction
 from django.utils import timezone
@@ -42,9 +43,13 @@ class TokenView(HashingMixin, PublicView):
         """Sign in: begins a session, and answers its tokens."""
         enforce_password_tries(request._request, self.body["email"])
         user = authenticate(request._request, **self.body)
-        if not isinstance(user, User):
+        # Where addresses are to be confirmed first, the right password tells nobody that an account
+        # was made: it may be the one that they just tried to register somebody else's address with.
+        if not isinstance(user, User) or not (
+            user.email_verified or not settings.REQUIRE_VERIFIED_EMAIL
+        ):
             keep_try(request._request)
-            raise InvalidCredentials()
+            raise _invalid_credentials()
         note_user(request, user.pk)
         claims = Claims(user_id=user.pk, session_id=uuid7(), signed_in_at=timezone.now())
         pair = issue_pair(claims)
@@ -53,7 +58,7 @@ class TokenView(HashingMixin, PublicView):
             # ends it, or came first and is seen here.
             unchanged = User.objects.filter(pk=user.pk, password=user.password, is_active=True)
             if unchanged.select_for_update(no_key=True).first() is None:
-                raise InvalidCredentials()
+                raise _invalid_credentials()
             Session.objects.create(
                 id=claims.session_id,
                 user=user,
@@ -169,6 +174,15 @@ def _pair_of_last_rotation(spent: str, claims: Claims) -> TokenPair:
             return replace(pair, access_lifetime_seconds=max(0, seconds_left))
     # By a key that isn't known here, or by other settings.
     raise TokenInvalid("The refresh token is spent, and its successor can't be made again.")
+
+
+def _invalid_credentials() -> InvalidCredentials:
+    """The same for everybody; what it says depends on the service's settings alone."""
+    if not settings.REQUIRE_VERIFIED_EMAIL:
+        return InvalidCredentials()
+    return InvalidCredentials(
+        "The e-mail address or the password is wrong, or the address is not confirmed yet."
+    )
 
 
 def _user_agent(request: Request) -> str:
