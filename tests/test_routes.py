@@ -161,8 +161,12 @@ def test_readyz(client: ApiClient, settings: Any) -> None:
         ("default_transaction_read_only", "on", "Transactions are read-only. ALTER ROLE ... SET"),
         ("default_transaction_isolation", "serializable", "Transactions are serializable"),
         ("DateStyle", "German, DMY", "DateStyle is German, DMY"),
-        ("search_path", "pg_catalog", "The role doesn't see accounts_session, accounts_user"),
-        ("role", "pg_read_all_data", "The role may not DELETE on accounts_session, INSERT on"),
+        (
+            "search_path",
+            "pg_catalog",
+            "The role doesn't see accounts_identity, accounts_personaltoken",
+        ),
+        ("role", "pg_read_all_data", "The role may not DELETE on accounts_identity, INSERT on"),
     ],
 )
 def test_readyz_asks_what_requests_count_on(

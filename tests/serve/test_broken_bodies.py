@@ -11,7 +11,7 @@ from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from tasks.models import Task
-from tests.conftest import PASSWORD, begin_session
+from tests.conftest import PASSWORD, begin_session, personal_token
 from tests.openapi import read_document
 from tests.serve.conftest import Server, read_answer, running
 
@@ -23,18 +23,20 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 
 class State:
-    """Somebody with a task, and what may not change of it all."""
+    """Somebody with a task and a token, and what may not change of it all."""
 
     def __init__(self) -> None:
         self.user = User.objects.create_user(EMAIL, PASSWORD, name="Before")
         self.pair = begin_session(self.user)
+        personal_token(self.user)
         self.task = Task.objects.create(user_id=self.user.pk, title="Before")
 
     def now(self) -> Any:
         """Everything that a request could have changed."""
         users = list(User.objects.order_by("pk").values())
         sessions = list(self.user.sessions.order_by("pk").values())
-        return users, sessions, list(Task.objects.order_by("pk").values()), len(mail.outbox)
+        tokens = list(self.user.personal_tokens.order_by("pk").values())
+        return users, sessions, tokens, list(Task.objects.order_by("pk").values()), len(mail.outbox)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,10 @@ def test_broken_body_has_no_effect(
 ) -> None:
     before = state.now()
     target = path.format(
-        user_id="me", task_id=state.task.pk, session_id=next(iter(before[1]))["id"]
+        user_id="me",
+        task_id=state.task.pk,
+        session_id=next(iter(before[1]))["id"],
+        token_id=next(iter(before[2]))["id"],
     )
     head = (
         f"{method} {target} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {state.pair.access}\n"
