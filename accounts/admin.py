@@ -1,4 +1,4 @@
-"""People, sessions and groups in Django admin.
+"""People, their ways in (sessions, identities, personal tokens), and groups in Django admin.
 
 Beyond Django's permissions: only superusers give rights and manage operators' accounts, because
 whoever sets an operator's password has that operator's rights.
@@ -42,8 +42,8 @@ RIGHTS = ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_perm
 class PasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
     """Writes the password alone: a deactivation meanwhile must not be undone.
 
-    It sets a password and nothing else. Django's offers to take it away, for whoever signs in by
-    other means, which there are none of; to keep somebody out is what `Deactivate` is for.
+    It sets a password and nothing else. Django's offers to take it away; to keep somebody out is
+    what `Deactivate` is for.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -66,15 +66,26 @@ class PersonForm(UserChangeForm):  # type: ignore[type-arg]  # generic in the st
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        if "email" in self.changed_data and "email_verified" not in self.changed_data:
+        is_ticked_anew = "email_verified" in self.changed_data
+        if not self.cleaned_data.get("email") or (
+            "email" in self.changed_data and not is_ticked_anew
+        ):
             self.cleaned_data["email_verified"] = False
         return cleaned
+
+
+class NewPersonForm(BaseUserCreationForm):  # type: ignore[type-arg]  # generic in the stubs only
+    """Whoever is made here signs in by an address."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].required = True
 
 
 @admin.register(User)
 class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg]
     form = PersonForm
-    add_form = BaseUserCreationForm
+    add_form = NewPersonForm
     change_password_form = PasswordForm
     change_user_password_template = "admin/accounts/user/password.html"  # noqa: S105  # a page
     add_fieldsets = (
@@ -303,7 +314,8 @@ class IdentityAdmin(LargeTableAdmin):
         shown, counts, forbidden, protected = super().get_deleted_objects(list(objs), request)
         shown.append(
             "What the provider has issued until now is refused. Its next token makes a new, empty "
-            "account: to keep somebody out, deactivate the user instead."
+            "account, and the user's personal tokens go on: to keep somebody out, deactivate the "
+            "user instead."
         )
         return shown, counts, forbidden, protected
 

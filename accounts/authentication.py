@@ -5,6 +5,8 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Value
+from django.db.models.functions import Greatest, Now
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
@@ -12,7 +14,7 @@ from todo_project.api.errors import TokenInvalid
 
 from .callers import IssuerCaller, PersonalTokenCaller, SessionCaller, TokenUser, load_user
 from .issuers import is_jwt, is_outside, read_outside
-from .models import User
+from .models import Identity, User
 from .personal_tokens import PREFIX
 from .session_tokens import is_known_access, read_access
 
@@ -85,6 +87,17 @@ def signed_in_outside_at(request: Request) -> datetime | None:
     """When the caller signed in at the identity provider; None where they didn't come from it."""
     caller: object = request.auth
     return caller.claims.authenticated_at if isinstance(caller, IssuerCaller) else None
+
+
+def refuse_present_token(request: Request) -> None:
+    """Lets the caller's identity, if that is how they came, refuse the token that they came by.
+
+    And older ones. The provider's clock may be ahead: a token is not older than what it says.
+    """
+    caller: object = request.auth
+    if isinstance(caller, IssuerCaller):
+        identity = Identity.objects.filter(pk=caller.identity_id)
+        identity.update(valid_after=Greatest("valid_after", Now(), Value(caller.claims.issued_at)))
 
 
 def note_user(request: Request, user_id: UUID) -> None:

@@ -152,8 +152,8 @@ def _parameters(claims: OutsideClaims) -> dict[str, Any]:
 
 
 _WHY_NOT = """
-    SELECT identity.id, identity.user_id, person.is_active,
-           identity.valid_after <= %(issued_at)s,
+    SELECT identity.id, person.is_active,
+           identity.valid_after < %(issued_at)s,
            EXISTS (
                SELECT FROM accounts_removedidentity
                 WHERE hash = %(hash)s::text AND removed_at >= %(issued_at)s
@@ -174,7 +174,7 @@ def why_not(claims: OutsideClaims) -> APIException:
     parameters = _parameters(claims)
     with connection.cursor() as cursor:
         cursor.execute(_WHY_NOT, parameters)
-        identity_id, _, is_active, is_recent, is_removed = cursor.fetchone()
+        identity_id, is_active, is_recent, is_removed = cursor.fetchone()
     if identity_id is None:
         return SignedOut() if is_removed else CallerMoved()
     if not is_active:

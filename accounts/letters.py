@@ -67,7 +67,7 @@ def _prepare_password_reset(email: str) -> mail.Job | None:
         logger.error("no mail: PASSWORD_RESET_URL is not set")
         return None
     user = User.objects.with_email(email).filter(is_active=True).first()
-    if user is None or not user.has_usable_password():  # an operator took it away
+    if user is None or not user.has_usable_password():  # they sign in elsewhere
         return None
     # By account as well: whoever asks from many networks must not fill a mailbox.
     if _are_too_many(str(user.pk)):

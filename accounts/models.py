@@ -12,7 +12,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connections, models, transaction
 from django.db.models import F, Q, Value
 from django.db.models.fields.reverse_related import ForeignObjectRel
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import Greatest, Lower, Now
 from uuid_utils.compat import uuid7
 
 from todo_project.owners import owner_key
@@ -48,6 +48,7 @@ class UserQuerySet(models.QuerySet["User"]):
         ids = list(users.values_list("pk", flat=True))
         User.objects.filter(pk__in=ids).update(is_active=False)
         Session.objects.filter(user__in=ids).end()
+        Identity.objects.filter(user__in=ids).refuse_tokens()
         PersonalToken.objects.filter(user__in=ids).delete()
         return len(ids)
 
@@ -139,7 +140,12 @@ class User(AbstractBaseUser, PermissionsMixin):
         ]
 
     def __str__(self) -> str:
-        return self.email or self.name or str(self.pk)
+        # A name is its owner's to choose, and must not look like somebody's address.
+        return self.email or f"{self.name or self.pk} (no address)"
+
+    @property
+    def can_sign_in_here(self) -> bool:
+        return bool(settings.LOCAL_ACCOUNTS and self.email and self.has_usable_password())
 
     @transaction.atomic
     def sign_out_everywhere(self) -> None:
@@ -149,12 +155,14 @@ class User(AbstractBaseUser, PermissionsMixin):
         """
         User.objects.select_for_update(no_key=True).filter(pk=self.pk).first()
         self.sessions.end()
-        self.identities.update(valid_after=Now())
+        self.identities.refuse_tokens()
         self.personal_tokens.all().delete()
 
     def has_nothing_but(self, identity: "Identity") -> bool:
         """Whether the account is as the first request with a token of this identity made it."""
         if not self.is_active or self.is_staff or self.is_superuser or self.has_usable_password():
+            return False
+        if self.logentry_set.exists():  # of an operator, once
             return False
         rows = [getattr(self, str(relation.get_accessor_name())).all() for relation in belongings()]
         return not any(queryset.exclude(pk=identity.pk).exists() for queryset in rows)
@@ -190,6 +198,8 @@ class User(AbstractBaseUser, PermissionsMixin):
                 if keep_session is not None:
                     sessions = sessions.exclude(pk=keep_session)
                 sessions.end()
+            if signs_out and not self.is_active:
+                self.identities.refuse_tokens()
             if signs_out and (has_new_password or not self.is_active) and not keep_personal_tokens:
                 self.personal_tokens.all().delete()
 
@@ -321,11 +331,15 @@ class IdentityQuerySet(models.QuerySet["Identity"]):
     def of_token(self, identity_id: UUID, user_id: UUID, issued_at: datetime) -> Self:
         """The identity that a provider's token names, while its user is active.
 
-        Tokens from before `valid_after` count no longer: the person has signed out everywhere.
+        Tokens issued until `valid_after` count no longer: the person has signed out everywhere.
         """
         return self.filter(
-            pk=identity_id, user=user_id, user__is_active=True, valid_after__lte=issued_at
+            pk=identity_id, user=user_id, user__is_active=True, valid_after__lt=issued_at
         )
+
+    def refuse_tokens(self) -> int:
+        """Refuses what the provider has issued until now; returns of how many identities."""
+        return self.update(valid_after=Greatest("valid_after", Now()))
 
 
 class Identity(models.Model):
@@ -341,7 +355,7 @@ class Identity(models.Model):
     issuer = models.CharField(max_length=ISSUER_MAX_CHARACTERS, db_collation="C")
     subject = models.CharField(max_length=SUBJECT_MAX_CHARACTERS, db_collation="C")
     valid_after = models.DateTimeField(
-        db_default=Value(EPOCH), editable=False, help_text="Tokens issued before are refused."
+        db_default=Value(EPOCH), editable=False, help_text="Tokens issued until then are refused."
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -365,7 +379,7 @@ class Identity(models.Model):
 class RemovedIdentity(models.Model):
     """That an identity was removed, alone or with its person; of whom, only a hash tells.
 
-    A trigger writes it (migration 0007), whoever removes. Tokens issued before are refused, or the
+    A trigger writes it (migration 0008), whoever removes. Tokens issued before are refused, or the
     next request of a front end that is still open would make the account again, an empty one.
     """
 

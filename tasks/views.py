@@ -18,7 +18,6 @@ from uuid_utils.compat import uuid7
 
 from todo_project.api.callers import Caller
 from todo_project.api.envelope import empty_response, json_response
-from todo_project.api.errors import TokenInvalid
 from todo_project.api.limits import Counter, admit
 from todo_project.api.pagination import CursorCodec, Position, next_link
 from todo_project.api.permissions import HasScope, Scope
@@ -175,7 +174,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         """What a constraint of the database says to the client."""
         constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
         if constraint == "tasks_task_user_fk":
-            return TokenInvalid("The account has been deleted.")
+            return self._caller.refusal()  # the account has gone since the statement began
         if constraint in _TITLE_FAULTS:
             # LineField let it pass: the database's tables of Unicode differ from Python's.
             self.check_deferred()  # what the statement counted went with it

@@ -1556,3 +1556,38 @@ def test_identity_of_an_operator_is_a_superusers_to_take(olaf_admin: Client, olg
         {"action": "delete_selected", "_selected_action": [str(identity.pk)], "post": "yes"},
     )
     assert olga.identities.exists()
+
+
+@pytest.mark.parametrize("page", ["change/", "password/", "delete/", "history/"])
+def test_pages_of_a_user_without_an_address(page: str, olga_admin: Client, db: None) -> None:
+    """[U1]"""
+    user = User.objects.create(name="Ada", password=make_password(None))
+    Identity.objects.create(user=user, issuer="https://i", subject="ada")
+
+    assert "Ada (no address)" in html(olga_admin.get(f"{USERS}{user.pk}/{page}"))
+
+
+@pytest.mark.parametrize("path", [SESSIONS, IDENTITIES, PERSONAL_TOKENS, TASKS])
+def test_rows_of_a_user_without_an_address_are_found(
+    path: str, olga_admin: Client, db: None
+) -> None:
+    """By the link on the user's page."""
+    user = User.objects.create(name="Ada", password=make_password(None))
+    Identity.objects.create(user=user, issuer="https://i", subject="ada")
+    begin_session(user)
+    personal_token(user)
+    make_tasks(user, 1)
+    assert f"{path}?q={user.pk}" in html(olga_admin.get(f"{USERS}{user.pk}/change/"))
+
+    response = olga_admin.get(path, {"q": str(user.pk)})
+
+    assert [row.user_id for row in response.context["cl"].result_list] == [user.pk]
+
+
+def test_new_user_needs_an_address(olga_admin: Client, db: None) -> None:
+    """[U1] Whoever is made in admin signs in by one."""
+    form = {"email": "", "name": "Ada", "password1": PASSWORD, "password2": PASSWORD}
+
+    html(olga_admin.post(f"{USERS}add/", form))
+
+    assert not User.objects.filter(name="Ada").exists()

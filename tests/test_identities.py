@@ -23,7 +23,9 @@ from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from tests.issuer import Issuer
+from tests.processes import wait_until
 from tests.test_issuers import ATTACKS
+from todo_project.environment import Rate
 
 TASKS = "/api/me/tasks"
 ME = "/api/auth/me"
@@ -130,8 +132,6 @@ def test_first_request_is_not_counted_as_a_registration(
     issuer: Issuer, db: None, settings: Any
 ) -> None:
     """[A3] A front end's server sends all of its people from one address."""
-    from todo_project.environment import Rate
-
     settings.RATE_LIMITS = {**settings.RATE_LIMITS, "register": Rate(1, 3600)}
 
     assert len({me(client_of(issuer, f"person {number}"))["id"] for number in range(5)}) == 5
@@ -338,6 +338,54 @@ def test_signing_out_everywhere_refuses_what_was_issued_until_now(
 
 
 @pytest.mark.parametrize(
+    ("end", "statuses"),
+    [
+        pytest.param(lambda client: client.post("/api/auth/logout-all"), {401}, id="sign-out"),
+        pytest.param(lambda client: client.delete(ME, {}), {401}, id="deletion"),
+    ],
+)
+def test_clock_of_the_issuer_may_be_ahead(
+    end: Callable[[ApiClient], Any], statuses: set[int], issuer: Issuer, db: None
+) -> None:
+    """[S3] [A3] A token that seems to be of later is refused by what it was itself used for."""
+    now = int(timezone.now().timestamp())
+    client = client_of(issuer, iat=now + 30)
+    me(client)
+
+    assert end(client).status_code == 204
+
+    for _ in range(2):
+        assert client.get(TASKS).status_code in statuses
+    identities._hints.clear()
+    assert client.get(TASKS).status_code in statuses
+
+
+def test_activation_revives_no_token(issuer: Issuer, alice: User) -> None:
+    """[S3] Whoever was let in by a thief, and shut out with the account, stays out."""
+    Identity.objects.create(user=alice, issuer=issuer.name, subject="mallory")
+    client = client_of(issuer, "mallory")
+    me(client)
+
+    _deactivate(alice)
+    User.objects.get_queryset().activate()
+
+    assert_error(client.get(TASKS), 401, "TOKEN_INVALID")
+
+
+def test_clearing_the_active_field_refuses_tokens(issuer: Issuer, alice: User) -> None:
+    """[S3] As admin's form does."""
+    Identity.objects.create(user=alice, issuer=issuer.name, subject="ada")
+    client = client_of(issuer)
+    me(client)
+
+    for is_active in (False, True):
+        alice.is_active = is_active
+        alice.save(update_fields=["is_active"])
+
+    assert_error(client.get(TASKS), 401, "TOKEN_INVALID")
+
+
+@pytest.mark.parametrize(
     ("method", "path"), [("DELETE", ME), ("POST", "/api/auth/me/delete")], ids=["DELETE", "POST"]
 )
 def test_deletion_lasts(method: str, path: str, issuer: Issuer, db: None) -> None:
@@ -371,7 +419,11 @@ def test_deletion_needs_a_recent_sign_in(claims: dict[str, Any], issuer: Issuer,
     }
     client = client_of(issuer, **times)
 
-    assert_error(client.delete(ME, {}), 401, "TOKEN_INVALID")
+    response = client.delete(ME, {})
+
+    assert_error(response, 401, "TOKEN_INVALID")
+    assert 'error="insufficient_user_authentication"' in response["WWW-Authenticate"]
+    assert 'max_age="300"' in response["WWW-Authenticate"]
     assert User.objects.count() == 1
 
 
@@ -383,6 +435,25 @@ def test_deletion_of_a_person_with_a_password_needs_it(issuer: Issuer, alice: Us
     details = assert_error(client.delete(ME, {}), 400, "VALIDATION_ERROR")
     assert details["password"][0]["code"] == "required"
     assert client.delete(ME, {"password": PASSWORD}).status_code == 204
+
+
+def test_password_is_not_asked_for_where_nobody_can_use_it(
+    issuer: Issuer, alice: User, settings: Any
+) -> None:
+    """[A3] With LOCAL_ACCOUNTS=false nobody could set another, either."""
+    settings.LOCAL_ACCOUNTS = False
+    Identity.objects.create(user=alice, issuer=issuer.name, subject="ada")
+
+    assert client_of(issuer).delete(ME, {}).status_code == 204
+
+
+def test_deletion_without_a_password_takes_no_place(
+    issuer: Issuer, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[N1] Nothing is hashed."""
+    monkeypatch.setattr("accounts.views.base.hashing", lambda: pytest.fail("a place was taken"))
+
+    assert client_of(issuer).delete(ME, {}).status_code == 204
 
 
 def test_deletion_by_a_session_needs_the_password(alice_client: ApiClient) -> None:
@@ -435,7 +506,7 @@ def test_marks_of_removed_identities_are_purged(issuer: Issuer, settings: Any, c
         (
             "POST",
             "/api/auth/password",
-            {"current_password": PASSWORD, "new_password": "green bicycle at dawn"},
+            {"current_password": PASSWORD, "new_password": "password12"},
             "current_password",
         ),
         ("GET", "/api/auth/sessions", None, "non_field_errors"),
@@ -667,6 +738,76 @@ def test_password_is_no_way_in_without_local_accounts(
     assert_error(response, 409, "CONFLICT")
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"issuer": "https://old.example.com"}, id="identity of another issuer"),
+        pytest.param({}, id="password without an address"),
+    ],
+)
+def test_way_in_that_leads_nowhere_is_none(
+    other: dict[str, str], issuer: Issuer, alice: User
+) -> None:
+    """[A3]"""
+    identity = Identity.objects.create(user=alice, issuer=issuer.name, subject="ada")
+    User.objects.update(email=None)
+    if other:
+        User.objects.update(password=make_password(None))
+        Identity.objects.create(user=alice, subject="ada", **other)
+
+    response = client_of(issuer).delete(f"{IDENTITIES}/{identity.pk}")
+
+    assert_error(response, 409, "CONFLICT")
+
+
+def test_issuer_that_hangs_keeps_nobody_from_signing_in(
+    issuer: Issuer, alice: User, alice_client: ApiClient
+) -> None:
+    """[A2] [N1] The token is verified before there is a place to hash."""
+    issuer.mode = "slow"
+    credentials = {"email": alice.email, "password": PASSWORD}
+
+    with ThreadPoolExecutor(1) as pool:
+        link = pool.submit(_status, lambda: _add(alice_client, issuer.token()))
+        wait_until(lambda: bool(issuer.requests))
+        signed_in = ApiClient().post("/api/auth/token", credentials)
+
+    data_of(signed_in)
+    assert link.result() == 503
+
+
+def test_outage_of_the_issuer_counts_as_no_wrong_password(
+    issuer: Issuer, alice: User, alice_client: ApiClient, settings: Any
+) -> None:
+    """[A2] [S4] A front end that tries again doesn't lock the owner out."""
+    settings.RATE_LIMITS = {**settings.RATE_LIMITS, "sign-in-account": Rate(1, 3600)}
+    issuer.close()
+
+    for _ in range(3):
+        assert_error(_add(alice_client, issuer.token()), 503, "SERVICE_UNAVAILABLE")
+
+    data_of(ApiClient().post("/api/auth/token", {"email": alice.email, "password": PASSWORD}))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("number", range(5))
+def test_link_and_sign_out_do_not_wait_for_each_other(
+    number: int, issuer: Issuer, alice: User, roomy_hashing: None
+) -> None:
+    """[A3] Each locks the user before the identity."""
+    client, link = client_of(issuer), ApiClient(begin_session(alice).access)
+    me(client)
+    token = issuer.token(jti="another")
+
+    with ThreadPoolExecutor(2) as pool:
+        linked = pool.submit(_status, lambda: _add(link, token))
+        time.sleep(number * 0.01)
+        left = pool.submit(_status, lambda: client.post("/api/auth/logout-all"))
+
+    assert linked.result() in (201, 400)
+    assert left.result() in (204, 401)
+
+
 @pytest.mark.parametrize("whose", ["another's", "nobody's", "malformed"])
 def test_identities_of_others_are_not_there(
     whose: str, issuer: Issuer, alice: User, alice_client: ApiClient, bob: User
@@ -729,6 +870,18 @@ def test_account_with_things_in_it_under_the_new_name_stays(capsys: Any) -> None
 
     assert (person.identities.get().issuer, used.identities.get().issuer) == (OLD, NEW)
     assert "1 not renamed" in capsys.readouterr().out
+
+
+@DIRECT
+def test_empty_account_under_the_old_name_goes() -> None:
+    """Made by a process that still served when the issuer had been renamed."""
+    empty, person = _person(OLD), _person(NEW)
+    Task.objects.create(user=person, title="x")
+
+    call_command("rename_issuer", OLD, NEW)
+
+    assert person.identities.get().issuer == NEW
+    assert not User.objects.filter(pk=empty.pk).exists()
 
 
 @DIRECT

@@ -15,7 +15,8 @@ ADD_FUNCTION = """
         INSERT INTO accounts_removedidentity (hash, removed_at)
         VALUES (
             encode(sha256(convert_to(OLD.issuer || chr(10) || OLD.subject, 'UTF8')), 'hex'),
-            statement_timestamp()
+            -- A token is not older than it says, and its issuer's clock may be ahead.
+            greatest(statement_timestamp(), OLD.valid_after)
         )
         ON CONFLICT (hash) DO UPDATE SET removed_at = excluded.removed_at;
         RETURN NULL;
@@ -66,7 +67,7 @@ class Migration(migrations.Migration):
                     models.DateTimeField(
                         db_default=models.Value(datetime(1970, 1, 1, tzinfo=UTC)),
                         editable=False,
-                        help_text="Tokens issued before are refused.",
+                        help_text="Tokens issued until then are refused.",
                     ),
                 ),
                 ("created_at", models.DateTimeField(db_default=Now(), editable=False)),

@@ -13,7 +13,7 @@ from accounts.authentication import current_user
 from accounts.hashers import hashing, require_place
 from accounts.models import User
 from accounts.throttles import give_try_back, keep_try
-from todo_project.api.errors import TokenInvalid
+from todo_project.api.errors import ServiceUnavailable, TokenInvalid
 from todo_project.api.views import StrictInputMixin
 
 HASHING_METHODS = frozenset({"POST", "DELETE"})  # of the routes that hash
@@ -33,7 +33,7 @@ class HashingMixin(StrictInputMixin):
     signing in. It is kept until the answer is there, so that nobody is refused with locks in hand.
 
     A try of a password that turned out to be none is given back to the account, unless something
-    failed here.
+    failed here once it had begun.
     """
 
     place: ExitStack
@@ -50,8 +50,22 @@ class HashingMixin(StrictInputMixin):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if request.method in HASHING_METHODS:
-            self.place.enter_context(hashing())
+        if request.method not in HASHING_METHODS:
+            return
+        try:
+            self.prepare()
+            if self.hashes():
+                self.place.enter_context(hashing())
+        except ServiceUnavailable:
+            give_try_back(request._request)  # nothing was tried
+            raise
+
+    def prepare(self) -> None:
+        """What may take long and needs no place, or refuses the request. Before any is taken."""
+
+    def hashes(self) -> bool:
+        """Whether this request hashes a password; `prepare` has run."""
+        return True
 
 
 def no_password(field: str) -> ValidationError:

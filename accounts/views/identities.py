@@ -1,6 +1,7 @@
 """How else the caller signs in: identities at the provider, to list, to add and to take away."""
 
 from typing import ClassVar
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -10,7 +11,7 @@ from rest_framework.exceptions import ErrorDetail, NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import current_identity_id, current_user
+from accounts.authentication import current_identity_id, current_user, refuse_present_token
 from accounts.identities import Known, is_removed, remember
 from accounts.issuers import OutsideClaims, is_outside, read_outside
 from accounts.letters import send_identity_added
@@ -27,6 +28,12 @@ class IdentityListView(HashingMixin):
     throttle_classes = (OwnPasswordThrottle,)
     body_serializers: ClassVar = {"post": IdentityLinkSerializer}
 
+    claims: OutsideClaims  # of the token to be added
+
+    def prepare(self) -> None:
+        """Verifies the token, for which the issuer may have to be asked."""
+        self.claims = _claims(self.body["token"])
+
     @extend_schema(operation_id="auth_identities_list", responses=IdentitySerializer(many=True))
     def get(self, request: Request) -> Response:
         """List your identities at the identity provider, the newest first, in one page."""
@@ -42,10 +49,10 @@ class IdentityListView(HashingMixin):
 
         An account of their own, made by an earlier request, goes if it is empty.
         """
-        claims = _claims(self.body["token"])
+        claims = self.claims
         with transaction.atomic():
-            user = confirmed_user(request, "password", self.body["password"])
-            identity = _linked(user, claims)
+            identity = _linked(request, self.body["password"], claims)
+        user = current_user(request)
         remember(claims, Known(identity.pk, user.pk))
         send_identity_added(user, identity)
         context = {"current_identity_id": current_identity_id(request)}
@@ -67,9 +74,10 @@ class IdentityView(StrictInputMixin):
             identity = self._the_identity().first()
             if identity is None:
                 raise NotFound()
-            has_password = settings.LOCAL_ACCOUNTS and user.has_usable_password()
-            if not has_password and not user.identities.exclude(pk=identity.pk).exists():
+            others = user.identities.exclude(pk=identity.pk).filter(issuer=settings.AUTH_ISSUER)
+            if not user.can_sign_in_here and not others.exists():
                 raise Conflict("This is your last way to sign in. Add another one before.")
+            refuse_present_token(request)
             identity.delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -99,36 +107,57 @@ def _claims(token: str) -> OutsideClaims:
     return claims
 
 
-def _linked(user: User, claims: OutsideClaims) -> Identity:
-    """The identity of the token, from now on `user`'s, who is locked. For a transaction.
+def _linked(request: Request, password: str, claims: OutsideClaims) -> Identity:
+    """The identity of the token, from now on the caller's. For a transaction.
 
-    Raises Conflict where it is somebody's who has more than just it.
+    Raises what confirmed_user does, and Conflict where it is somebody's who has more than just it.
     """
-    try:
-        with transaction.atomic():
-            made: Identity = Identity.objects.create(
-                user=user, issuer=claims.issuer, subject=claims.subject
-            )
-            return made
-    except IntegrityError:  # somebody has it
-        identity = (
-            Identity.objects.filter(issuer=claims.issuer, subject=claims.subject)
-            .select_for_update()
-            .first()
-        )
-    if identity is None:  # not any more
+    identities = Identity.objects.filter(issuer=claims.issuer, subject=claims.subject)
+    owner = _lock_owner(current_user(request).pk, identities)
+    user = confirmed_user(request, "password", password)
+    if owner is None:
+        return _added(user, claims)
+    identity = identities.select_for_update().first()
+    if identity is None or identity.user_id != owner.pk:  # not any more
         raise CallerMoved()
-    if identity.valid_after > claims.issued_at:
+    if identity.valid_after >= claims.issued_at:
         raise _bad_token()
-    if identity.user_id != user.pk:
-        # Against key shares, too: what is being inserted for that account now, such as a task, is
-        # seen here, or finds no account afterwards.
-        owner = User.objects.select_for_update().get(pk=identity.user_id)
+    if owner.pk != user.pk:
         if not owner.has_nothing_but(identity):
             raise Conflict("That sign-in has an account with things in it. Delete those first.")
         identity.user = user
         identity.save(update_fields=["user"])
         owner.delete()
+    return identity
+
+
+def _lock_owner(caller_id: UUID, identities: IdentityQuerySet) -> User | None:
+    """Whose identity it is, locked, and the caller; None where it is nobody's.
+
+    Users before identities, in the order of their ids: as everybody, or two wait for each other.
+    The owner against key shares, too: what is being inserted for that account now, such as a task,
+    is seen afterwards, or finds no account.
+    """
+    owner_id: UUID | None = identities.values_list("user_id", flat=True).first()
+    locked: dict[UUID, User | None] = {}
+    for user_id in sorted({caller_id, owner_id or caller_id}):
+        users = User.objects.select_for_update(no_key=user_id == caller_id)
+        locked[user_id] = users.filter(pk=user_id).first()
+    if owner_id is None:
+        return None
+    if locked[owner_id] is None:  # deleted meanwhile
+        raise CallerMoved()
+    return locked[owner_id]
+
+
+def _added(user: User, claims: OutsideClaims) -> Identity:
+    try:
+        with transaction.atomic():
+            identity: Identity = Identity.objects.create(
+                user=user, issuer=claims.issuer, subject=claims.subject
+            )
+    except IntegrityError:  # somebody's, since a moment ago
+        raise CallerMoved() from None
     return identity
 
 

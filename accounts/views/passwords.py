@@ -20,7 +20,7 @@ from accounts.serializers import (
 )
 from accounts.throttles import OwnPasswordThrottle, ResetThrottle
 
-from .base import HashingMixin, PublicView, confirmed_user, used_link
+from .base import HashingMixin, PublicView, confirmed_user, no_password, used_link
 
 
 class PasswordView(HashingMixin):
@@ -30,6 +30,8 @@ class PasswordView(HashingMixin):
     @extend_schema(operation_id="auth_password_change", responses={204: None})
     def post(self, request: Request) -> Response:
         """Change your password. Ends your other sessions, and no personal token."""
+        if not current_user(request).has_usable_password():
+            raise no_password("current_password")
         validate_new_password("new_password", self.body["new_password"], current_user(request))
         with transaction.atomic():
             user = confirmed_user(request, "current_password", self.body["current_password"])

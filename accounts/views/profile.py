@@ -12,7 +12,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import current_user, signed_in_outside_at
+from accounts.authentication import current_user, refuse_present_token, signed_in_outside_at
 from accounts.credentials import canonical_email
 from accounts.models import User
 from accounts.serializers import DeletionSerializer, ProfileUpdateSerializer, UserSerializer
@@ -23,7 +23,23 @@ from todo_project.api.permissions import Scope
 from .base import HashingMixin, confirmed_user, locked_user
 
 
-class MeView(HashingMixin):
+class DeletionMixin(HashingMixin):
+    """Deletes the caller's account."""
+
+    def hashes(self) -> bool:
+        return "password" in self.body
+
+    def delete_account(self, request: Request) -> Response:
+        with transaction.atomic():
+            user = _confirmed_for_deletion(request, self.body.get("password"))
+            if LogEntry.objects.filter(user=user).exists():
+                raise _operators_stay()
+            refuse_present_token(request)
+            user.delete()
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class MeView(DeletionMixin):
     throttle_classes = (OwnPasswordThrottle, OwnProfileThrottle)
     read_scope = Scope.ACCOUNT_READ
     body_serializers: ClassVar = {
@@ -52,27 +68,17 @@ class MeView(HashingMixin):
     @extend_schema(operation_id="auth_me_delete", responses={204: None})
     def delete(self, request: Request) -> Response:
         """Delete your account with its tasks. This can't be undone."""
-        _delete_account(request, self.body.get("password"))
-        return Response(status=status.HTTP_204_NO_CONTENT)
+        return self.delete_account(request)
 
 
-class MeDeletionView(HashingMixin):
+class MeDeletionView(DeletionMixin):
     throttle_classes = (OwnPasswordThrottle,)
     body_serializers: ClassVar = {"post": DeletionSerializer}
 
     @extend_schema(operation_id="auth_me_delete_by_post", responses={204: None})
     def post(self, request: Request) -> Response:
         """Delete your account, for clients that can't send a body with DELETE."""
-        _delete_account(request, self.body.get("password"))
-        return Response(status=status.HTTP_204_NO_CONTENT)
-
-
-def _delete_account(request: Request, password: str | None) -> None:
-    with transaction.atomic():
-        user = _confirmed_for_deletion(request, password)
-        if LogEntry.objects.filter(user=user).exists():
-            raise _operators_stay()
-        user.delete()
+        return self.delete_account(request)
 
 
 def _confirmed_for_deletion(request: Request, password: str | None) -> User:
@@ -81,7 +87,7 @@ def _confirmed_for_deletion(request: Request, password: str | None) -> User:
         return confirmed_user(request, "password", password)
     user = locked_user(request)
     signed_in_at = signed_in_outside_at(request)
-    if user.has_usable_password() or signed_in_at is None:
+    if user.can_sign_in_here or signed_in_at is None:
         raise ValidationError({"password": [ErrorDetail("This field is required.", "required")]})
     if timezone.now() - signed_in_at > settings.RECENT_SIGN_IN:
         raise SignInTooOld()

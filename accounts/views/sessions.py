@@ -14,7 +14,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from uuid_utils.compat import uuid7
 
-from accounts.authentication import current_session_id, current_user, note_user
+from accounts.authentication import (
+    current_session_id,
+    current_user,
+    note_user,
+    refuse_present_token,
+)
 from accounts.models import Session, SessionQuerySet, User, hash_token
 from accounts.serializers import (
     CredentialsSerializer,
@@ -117,7 +122,9 @@ class LogoutAllView(StrictInputMixin):
 
         Sessions, this one included, personal tokens, and what the identity provider has issued.
         """
-        current_user(request).sign_out_everywhere()
+        with transaction.atomic():
+            current_user(request).sign_out_everywhere()
+            refuse_present_token(request)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

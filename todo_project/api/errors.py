@@ -424,7 +424,12 @@ def _headers(
 def _challenge(error: exceptions.APIException) -> str:
     # RFC 6750, section 3.1: no error code where the request carried no token.
     challenge = 'Bearer realm="api"'
-    if isinstance(error, TokenInvalid | TokenExpired):
+    if isinstance(error, SignInTooOld):  # RFC 9470, section 3
+        challenge += (
+            f', error="insufficient_user_authentication", error_description="{error.detail}"'
+            f', max_age="{settings.RECENT_SIGN_IN.total_seconds():.0f}"'
+        )
+    elif isinstance(error, TokenInvalid | TokenExpired):
         challenge += f', error="invalid_token", error_description="{error.detail}"'
     if isinstance(error, InsufficientScope):
         challenge += f', error="insufficient_scope", scope="{error.scope}"'

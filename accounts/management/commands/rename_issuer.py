@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 
 from accounts.models import ISSUER_MAX_CHARACTERS, Identity, User
 
@@ -13,9 +13,9 @@ SHOWN_MAX = 20
 class Command(BaseCommand):
     """Renames the issuer of identities, in one transaction.
 
-    Whoever signed in under the new name before has an account under each. Where that of the new
-    name is empty it goes; otherwise nothing is renamed for them, and the command names their
-    subjects: only a person can tell which of two is to be kept.
+    Whoever signed in under both names has an account under each. Where one is empty it goes;
+    otherwise nothing is renamed for them, and the command names their subjects: only a person can
+    tell which of two is to be kept.
     """
 
     help = "Rename an issuer: after a provider moved to another domain, or a Neon branch."
@@ -37,7 +37,12 @@ class Command(BaseCommand):
             if not identities.filter(issuer=old).exists():
                 raise CommandError(f"Nobody came from {old!r}. It has to be given to the letter.")
             kept = self._absorb(old, new)
-            renamed = identities.filter(issuer=old).exclude(pk__in=kept).update(issuer=new)
+            try:
+                renamed = identities.filter(issuer=old).exclude(pk__in=kept).update(issuer=new)
+            except IntegrityError:
+                raise CommandError(
+                    "Nothing was renamed: somebody signed in meanwhile. Run it again."
+                ) from None
         self.stdout.write(f"{renamed} renamed")
         if kept:
             subjects = identities.filter(pk__in=kept).values_list("subject", flat=True)
@@ -47,20 +52,26 @@ class Command(BaseCommand):
             )
 
     def _absorb(self, old: str, new: str) -> list[Any]:
-        """Deletes the empty accounts that are in the way; gives the identities where one isn't."""
+        """Deletes, of two accounts of one subject, an empty one; gives those that are left as is.
+
+        That of the new name first, made by the first request after the move; or that of the old
+        one, made by a process that still served.
+        """
         identities = Identity.objects.using("direct")
         in_the_way = identities.filter(
             issuer=new, subject__in=identities.filter(issuer=old).values("subject")
         )
         kept = []
-        for identity in in_the_way.order_by("id"):
-            users = User.objects.db_manager("direct").select_for_update()
-            owner = users.get(pk=identity.user_id)
-            moved = identities.get(issuer=old, subject=identity.subject)
-            if moved.user_id == owner.pk:
-                moved.delete()  # known by both names already
-            elif owner.has_nothing_but(identity):
-                owner.delete()
+        for newer in in_the_way.order_by("id"):
+            older = identities.get(issuer=old, subject=newer.subject)
+            users = User.objects.db_manager("direct").select_for_update().order_by("id")
+            owners = {user.pk: user for user in users.filter(pk__in=[older.user_id, newer.user_id])}
+            if older.user_id == newer.user_id:
+                older.delete()  # known by both names already
+            elif owners[newer.user_id].has_nothing_but(newer):
+                owners[newer.user_id].delete()
+            elif owners[older.user_id].has_nothing_but(older):
+                owners[older.user_id].delete()
             else:
-                kept.append(moved.pk)
+                kept.append(older.pk)
         return kept
