@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from django.conf import settings
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test import Client

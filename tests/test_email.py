@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts import mail
 from accounts.mailed_tokens import make_confirmation_token, make_reset_token
-from accounts.models import User
+from accounts.models import Identity, User
 from tests.client import ApiClient, Browser, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from tests.mails import sent, token_of
@@ -415,6 +415,20 @@ def test_reset_proves_the_address(alice: User) -> None:
 
     assert state(alice) == ("alice@example.com", True, None)
     assert_error(confirm(to_new), 400, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize(("was_verified", "kept"), [(False, 0), (True, 1)])
+def test_reset_shuts_out_whoever_came_before_the_proof(
+    was_verified: bool, kept: int, alice: User
+) -> None:
+    """[A7] Pre-hijacking: a way in that was added before is not the way of the mailbox's owner."""
+    User.objects.filter(pk=alice.pk).update(email_verified=was_verified)
+    Identity.objects.create(user=alice, issuer="https://issuer.example.com", subject="mallory")
+    body = {"token": make_reset_token(alice), "new_password": NEW_PASSWORD}
+
+    assert ApiClient().post(RESET_CONFIRM, body).status_code == 204
+
+    assert Identity.objects.count() == kept
 
 
 # --- Another address --------------------------------------------------------------------------

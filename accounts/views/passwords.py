@@ -73,6 +73,9 @@ class PasswordResetConfirmView(HashingMixin, PublicView):
                 raise used_link()
             validate_new_password("new_password", self.body["new_password"], user)
             user.set_password(self.body["new_password"])
+            if not user.email_verified:
+                # They were added by somebody who had proved less than this.
+                user.identities.all().delete()
             # The link went to the address. One to another address has died with the old password.
             user.email_verified, user.pending_email = True, None
             user.save(update_fields=["password", "email_verified", "pending_email"])
