@@ -28,7 +28,8 @@ from todo_project.text import NO_LINE, validate_line, validate_marks
 
 from .credentials import EMAIL_MAX_CHARACTERS, canonical_email, validate_mailable
 from .jwks import SAME_ALGORITHMS, IssuerKeys, Key, KeySet, KeySource, SharedSecret
-from .models import NAME_MAX_CHARACTERS
+from .models import NAME_MAX_CHARACTERS, SUBJECT_MAX_CHARACTERS
+from .session_tokens import is_time
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,7 @@ _JWT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 # In the payload, where Keycloak says it.
 _OTHER_KINDS = frozenset({"id", "refresh", "offline", "logout"})
-SUBJECT_MAX_CHARACTERS = 255  # OpenID Connect Core 1.0, section 2
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Seconds since 1970, up to the year 2242: whatever is computed with one is a date, too.
-_SECONDS = range(2**33)
 
 _jws = PyJWS(
     algorithms=["EdDSA", "ES256", "ES384", "RS256", "PS256", "HS256"],
@@ -276,7 +274,7 @@ def _check_times(payload: Mapping[str, Any]) -> float:
     past = [name for name in ("iat", "nbf", "auth_time") if name in payload]
     for name in ("exp", *past):
         value = payload.get(name)
-        if type(value) is not int or value not in _SECONDS:  # True is an int, too
+        if not is_time(value):
             raise RefusedError("times", expected=f"{name} in whole seconds since 1970", got=value)
     now, skew = time(), settings.CLOCK_SKEW.total_seconds()
     for name in past:
