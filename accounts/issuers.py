@@ -61,7 +61,7 @@ MESSAGES = {
     "claims": "The token lacks a claim, or a value of one, that is required here.",
     "bound": "The token is bound to a key (cnf) and can't be taken from a bearer.",
     "subject": "The token does not say whose it is (sub) in a way that can be kept.",
-    "times": "The token's times must be whole numbers, and exp must be one of them.",
+    "times": "The token's times must be whole seconds: exp and iat, and nbf and auth_time if any.",
     "early": "The token is not good yet.",
     "lifetime": "The token is good for too long.",
 }
@@ -73,7 +73,7 @@ class OutsideClaims:
 
     issuer: str
     subject: str
-    issued_at: datetime  # the epoch where the token doesn't say
+    issued_at: datetime
     authenticated_at: datetime  # when the person signed in, else `issued_at`
     email: str | None  # where the issuer says that it is verified, in canonical form
     name: str
@@ -271,7 +271,9 @@ def _is_subject(value: object) -> bool:
 
 def _check_times(payload: Mapping[str, Any]) -> float:
     """Until when the token is good. Raises RefusedError."""
-    past = [name for name in ("iat", "nbf", "auth_time") if name in payload]
+    # null is how some libraries write a claim that isn't there. `iat` is needed: without it nobody
+    # could tell whether the token is older than a removal.
+    past = ["iat", *(name for name in ("nbf", "auth_time") if payload.get(name) is not None)]
     for name in ("exp", *past):
         value = payload.get(name)
         if not is_time(value):
@@ -282,24 +284,22 @@ def _check_times(payload: Mapping[str, Any]) -> float:
             raise RefusedError(
                 "early", expected=f"{name} until {now:.0f}, with {skew:.0f} s of skew"
             )
-    # Of a token without `iat` it isn't known how long it is good in all.
-    lifetime = payload["exp"] - min(now, payload.get("iat", now))
-    if lifetime > settings.OUTSIDE_TOKEN_MAX_LIFETIME.total_seconds():
-        limit = settings.OUTSIDE_TOKEN_MAX_LIFETIME
-        raise RefusedError(
-            "lifetime", expected=f"at most {limit.days} days", got=f"{lifetime:.0f} s"
-        )
+    lifetime, limit = payload["exp"] - payload["iat"], settings.OUTSIDE_TOKEN_MAX_LIFETIME
+    if lifetime > limit.total_seconds():
+        raise RefusedError("lifetime", expected=f"at most {limit.days} days", got=f"{lifetime} s")
     good_until: float = payload["exp"] + skew
     return good_until
 
 
 def _read_claims(payload: Mapping[str, Any]) -> OutsideClaims:
-    issued_at = payload.get("iat", 0)
+    issued_at, authenticated_at = payload["iat"], payload.get("auth_time")
+    if authenticated_at is None:
+        authenticated_at = issued_at
     return OutsideClaims(
         issuer=payload["iss"],
         subject=payload["sub"],
         issued_at=datetime.fromtimestamp(issued_at, UTC),
-        authenticated_at=datetime.fromtimestamp(payload.get("auth_time", issued_at), UTC),
+        authenticated_at=datetime.fromtimestamp(authenticated_at, UTC),
         email=_verified_email(payload),
         name=_line(payload.get("name")),
     )

@@ -319,7 +319,7 @@ def test_signing_out_everywhere_refuses_what_was_issued_until_now(
     remembers: bool, issuer: Issuer, db: None
 ) -> None:
     """[S3] The provider can issue another."""
-    old = client_of(issuer, iat=...)
+    old = client_of(issuer, iat=int(timezone.now().timestamp()) - 600)
     client = client_of(issuer)
     other = client_of(issuer, "bob")
     for each in (old, client, other):
@@ -360,16 +360,12 @@ def test_deletion_lasts(method: str, path: str, issuer: Issuer, db: None) -> Non
     [
         pytest.param({"auth_time": -301}, id="signed in long ago"),
         pytest.param({"iat": -301}, id="issued long ago"),
-        pytest.param({"iat": None}, id="nobody knows when"),
     ],
 )
-def test_deletion_needs_a_recent_sign_in(claims: dict[str, Any], issuer: Issuer, db: None) -> None:
+def test_deletion_needs_a_recent_sign_in(claims: dict[str, int], issuer: Issuer, db: None) -> None:
     """[A3]"""
     now = int(timezone.now().timestamp())
-    times: dict[str, Any] = {
-        name: ... if age is None else now + age for name, age in claims.items()
-    }
-    client = client_of(issuer, **times)
+    client = client_of(issuer, **{name: now + age for name, age in claims.items()})
 
     assert_error(client.delete(ME, {}), 401, "TOKEN_INVALID")
     assert User.objects.count() == 1
