@@ -97,12 +97,15 @@ class KeySet:
     keys: tuple[Key, ...]
 
     def fitting(self, algorithm: str, kid: str | None) -> list[Key]:
-        """The keys that may have made a token; without a `kid`, all of the family."""
-        return [
-            key
-            for key in self.keys
-            if algorithm in key.algorithms and (kid is None or key.kid == kid)
-        ]
+        """The keys that may have made a token; without a `kid`, all of the family.
+
+        Whatever a token calls it, a key without a name is meant where it is the only one of its
+        family: RFC 7517, section 4.5.
+        """
+        family = [key for key in self.keys if algorithm in key.algorithms]
+        if len(family) == 1 and family[0].kid is None:
+            return family
+        return [key for key in family if kid is None or key.kid == kid]
 
 
 class KeySource(Protocol):

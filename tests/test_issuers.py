@@ -388,6 +388,21 @@ def test_token_without_a_kid(issuer: Issuer, caplog: pytest.LogCaptureFixture) -
     assert reason(token, caplog) == "key"
 
 
+def test_key_without_a_kid(issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+    """[A1] Whatever the token calls it, where it alone can have made it."""
+    token = issuer.token(header={"kid": "any"})
+    issuer.keys = [issuer.jwk(kid=None), public_jwk("ES256", private_key("ES256"), kid="other")]
+
+    assert read(token).subject == "ada"
+    assert issuer.requests == ["/jwks"]
+
+    for kid in (None, "other"):
+        twin = public_jwk("EdDSA", private_key("EdDSA", 9), kid=kid)
+        issuer.keys = [issuer.jwk(kid=None), twin]
+        issuers._sources.clear()
+        assert reason(token, caplog) == "key"
+
+
 @pytest.mark.parametrize("kind", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", ...])
 def test_types_of_access_tokens(kind: Any, issuer: Issuer) -> None:
     """[A1]"""
