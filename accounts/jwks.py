@@ -35,6 +35,7 @@ _FAMILIES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 _PUBLIC_MEMBERS = {"OKP": ("crv", "x"), "EC": ("crv", "x", "y"), "RSA": ("n", "e")}
 RSA_MIN_BITS = 2048  # RFC 7518, section 3.3
+_NOT_FETCHED = "the issuer's keys could not be fetched"
 
 
 class UnusableKeyError(Exception):
@@ -244,7 +245,13 @@ class IssuerKeys:
                 patience_until=now + settings.ISSUER_PATIENCE_SECONDS,
                 is_over=Event(),
             )
-            Thread(target=self._run, args=[fetch], name="issuer-keys", daemon=True).start()
+            thread = Thread(target=self._run, args=[fetch], name="issuer-keys", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # there are as many as the machine can have
+                logger.error(_NOT_FETCHED, extra={"reason": str(error)})  # noqa: TRY400  # it says all
+                self._note(None)
+                return None
             self._fetch = fetch
             return fetch
 
@@ -269,7 +276,7 @@ class IssuerKeys:
         try:
             keys = fetch_key_set(self._issuer, self._url, deadline=fetch.deadline)
         except FetchError as fault:
-            logger.error("the issuer's keys could not be fetched", extra={"reason": str(fault)})  # noqa: TRY400  # it says all
+            logger.error(_NOT_FETCHED, extra={"reason": str(fault)})  # noqa: TRY400  # it says all
         finally:
             with self._lock:
                 self._fetch = None

@@ -746,6 +746,36 @@ def test_weak_key_verifies_nothing(issuer: Issuer) -> None:
         read(issuer.token(key=weak))
 
 
+def test_no_thread_to_be_had_is_a_failure(
+    issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """[A2] As one of the issuer's: 503, and nobody notices whose key is known."""
+
+    def no_more(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    token = issuer.token()
+    with monkeypatch.context() as patched:
+        patched.setattr(jwks.Thread, "start", no_more)
+        for _ in range(2):
+            with pytest.raises(IssuerUnavailable):
+                read(token)
+    assert [line.reason for line in caplog.records if line.levelno == logging.ERROR] == [  # type: ignore[attr-defined]
+        "can't start new thread"
+    ]
+
+    clock.ahead = 11
+    with pytest.raises(IssuerUnavailable):  # nobody waits after a failure
+        read(token)
+    settle()
+    read(token)
+    clock.ahead = 612
+    monkeypatch.setattr(jwks.Thread, "start", no_more)
+    for number in range(3):
+        assert read(issuer.token(sub=f"person-{number}")).subject == f"person-{number}"
+    assert issuer.requests == ["/jwks"]
+
+
 def test_defect_in_a_fetch_is_a_failure(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     """[A2] Nobody waits for ever for a thread that died."""
     died: list[str] = []
