@@ -27,7 +27,7 @@ from todo_project.memory import Memory
 from todo_project.text import NO_LINE, validate_line, validate_marks
 
 from .credentials import EMAIL_MAX_CHARACTERS, canonical_email, validate_mailable
-from .jwks import SAME_ALGORITHMS, IssuerKeys, Key, KeySet, KeySource, SharedSecret
+from .jwks import SAME_ALGORITHMS, FixedKeys, IssuerKeys, Key, KeySet, KeySource
 from .models import NAME_MAX_CHARACTERS, SUBJECT_MAX_CHARACTERS
 from .session_tokens import is_time
 
@@ -123,7 +123,7 @@ def read_outside(raw: bytes) -> OutsideClaims:
     source = key_source()
     digest = sha256(raw).digest()
     verified = _verified.get(digest)
-    if verified is None or verified.keys is not source.known():
+    if verified is None or verified.keys is not source.current():
         try:
             verified = verify(raw, source)
         except RefusedError as refusal:
@@ -149,7 +149,7 @@ def _new_source(issuer: str) -> KeySource:
     if not settings.AUTH_SHARED_SECRET:
         return IssuerKeys(issuer, settings.AUTH_JWKS_URL)
     secret = Key(None, ("HS256",), settings.AUTH_SHARED_SECRET.encode())
-    return SharedSecret(KeySet((secret,)))
+    return FixedKeys(KeySet((secret,)))
 
 
 def unverified_issuer(raw: bytes) -> object:
@@ -208,13 +208,8 @@ def _read_header(raw: bytes) -> tuple[str, str | None]:
 
 def _find_key(source: KeySource, algorithm: str, kid: str | None) -> tuple[Key, KeySet]:
     """The one key that may have made the token. Which of several did isn't tried out."""
-    if settings.AUTH_SHARED_SECRET:
-        kid = None  # a name for what has none
-    keys = source.current()
+    keys = source.asked_for(algorithm, kid)
     fitting = keys.fitting(algorithm, kid)
-    if not fitting:
-        keys = source.renewed()
-        fitting = keys.fitting(algorithm, kid)
     if len(fitting) != 1:
         kids = [key.kid for key in keys.keys if algorithm in key.algorithms]
         raise RefusedError("key", expected=f"the kid of one {algorithm} key, of {kids}", got=kid)

@@ -7,6 +7,7 @@ again for each request, forgets all keys when their time is over, and bounds nei
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from threading import Event, Lock, Thread, get_ident
 from time import monotonic
 from typing import Any, Protocol
@@ -110,26 +111,27 @@ class KeySet:
 
 
 class KeySource(Protocol):
-    def known(self) -> KeySet | None:
-        """The set that is good at the moment, if there is one. Doesn't wait."""
-
     def current(self) -> KeySet:
-        """The set that is good at the moment, waited for. Raises IssuerUnavailable."""
+        """The set that is good at the moment. Raises IssuerUnavailable."""
 
-    def renewed(self) -> KeySet:
-        """The set, asked for anew where that is allowed. Raises IssuerUnavailable."""
+    def asked_for(self, algorithm: str, kid: str | None) -> KeySet:
+        """The set that is good at the moment, to find a key in.
+
+        Where it has none that fits, it was fetched since the call. Raises IssuerUnavailable.
+        """
 
 
 @dataclass(frozen=True)
-class SharedSecret:
-    """A KeySource: the one secret that the issuer and the service share."""
+class FixedKeys:
+    """A KeySource: keys that don't change, such as the secret that issuer and service share."""
 
     keys: KeySet
 
-    def known(self) -> KeySet:
+    def current(self) -> KeySet:
         return self.keys
 
-    current = renewed = known
+    def asked_for(self, algorithm: str, kid: str | None) -> KeySet:
+        return self.keys
 
 
 def fetch_key_set(issuer: str, url: str, *, deadline: float) -> KeySet:
@@ -222,8 +224,17 @@ class IssuerKeys:
     def current(self) -> KeySet:
         return self.known() or self._awaited(self._begin())
 
-    def renewed(self) -> KeySet:
-        return self._awaited(self._begin(is_forced=True))
+    def asked_for(self, algorithm: str, kid: str | None) -> KeySet:
+        before = self._held
+        keys = self.current()
+        if keys.fitting(algorithm, kid):
+            return keys
+        fetch = self._begin(is_forced=True) if self._held is before else None
+        if fetch is None and self._held is before and not self._is_failing:
+            # The key may be new. Not a 401: else whoever invents names, and so uses up what may be
+            # asked, would sign people out after a rotation.
+            raise IssuerUnavailable(wait=max(ceil(self._forced_until - monotonic()), 1))
+        return self._awaited(fetch)
 
     def _begin(self, *, is_forced: bool = False) -> _Fetch | None:
         """The fetch that runs, or a new one; None where none is allowed.
