@@ -186,6 +186,7 @@ def discover(issuer: str, *, deadline: float) -> str:
 class _Held:
     keys: KeySet
     fresh_until: float
+    old_from: float  # so long after that nobody came who would have renewed it
     good_until: float
 
 
@@ -213,16 +214,17 @@ class IssuerKeys:
         self._is_failing = False
         self._rests_until = self._forced_until = monotonic()
 
-    def known(self) -> KeySet | None:
+    def current(self) -> KeySet:
         held, now = self._held, monotonic()
         if held is None or now >= held.good_until:
-            return None
-        if now >= held.fresh_until and now >= self._rests_until and self._fetch is None:
-            self._begin()
+            return self._awaited(self._begin())
+        if now >= held.fresh_until and now >= self._rests_until:
+            fetch = self._fetch or self._begin()
+            if fetch is not None and now >= held.old_from and not self._is_failing:
+                # A key may have been taken away long ago. But not for long: see _awaited.
+                fetch.is_over.wait(max(fetch.patience_until - monotonic(), 0))
+                held = self._held or held
         return held.keys
-
-    def current(self) -> KeySet:
-        return self.known() or self._awaited(self._begin())
 
     def asked_for(self, algorithm: str, kid: str | None) -> KeySet:
         before = self._held
@@ -305,8 +307,10 @@ class IssuerKeys:
         else:
             kids = [key.kid for key in keys.keys]
             logger.info("the issuer's keys are new", extra={"kids": kids})
+        fresh = settings.ISSUER_KEYS_FRESH.total_seconds()
         self._held = _Held(
             keys,
-            fresh_until=now + settings.ISSUER_KEYS_FRESH.total_seconds(),
+            fresh_until=now + fresh,
+            old_from=now + 2 * fresh,
             good_until=now + settings.ISSUER_KEYS_GOOD.total_seconds(),
         )

@@ -146,6 +146,58 @@ def test_keys_are_renewed_behind_the_back(issuer: Issuer, clock: Clock) -> None:
     assert issuer.requests == ["/jwks"] * 2
 
 
+@pytest.mark.usefixtures("patient")
+def test_old_keys_are_renewed_first(issuer: Issuer, clock: Clock) -> None:
+    """[A2] After 20 minutes in which nobody came: a key that was taken away verifies nothing."""
+    token = issuer.token()
+    read(token)
+    issuer.rotate()
+    clock.ahead = 1199
+    assert read(token).subject == "ada"
+    settle()
+    assert issuer.requests == ["/jwks"] * 2
+
+    token = issuer.token()
+    assert read(token).subject == "ada"
+    issuer.rotate()
+    clock.ahead += 1201
+    with pytest.raises(TokenInvalid):
+        read(token)
+    assert issuer.requests[:3] == ["/jwks"] * 3
+
+
+def test_old_keys_serve_where_the_issuer_hangs(issuer: Issuer, clock: Clock, settings: Any) -> None:
+    """[A2] After a second, for all together; and after a failure nobody waits."""
+    settings.ISSUER_TIME_LIMIT_SECONDS = 30
+    settings.ISSUER_PATIENCE_SECONDS = 0.05
+    read(issuer.token())
+    clock.ahead = 1201
+    issuer.mode = "slow"
+
+    assert read(issuer.token(sub="bob")).subject == "bob"
+    assert issuer.requests == ["/jwks"] * 2
+    issuer.go_on.set()
+    settle()
+
+
+@pytest.mark.usefixtures("patient")
+def test_old_keys_serve_without_waiting_after_a_failure(
+    issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[A2] An outage of hours makes nobody slow."""
+    read(issuer.token())
+    clock.ahead = 1201
+    issuer.mode = "status"
+    assert read(issuer.token(sub="bob")).subject == "bob"
+    settle()
+
+    clock.ahead += 11
+    monkeypatch.setattr(threading.Event, "wait", _must_not_wait)
+    assert read(issuer.token(sub="eve")).subject == "eve"
+    settle()
+    assert issuer.requests == ["/jwks"] * 3
+
+
 def test_tokens_stay_known_where_the_keys_stay(
     issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
