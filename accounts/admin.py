@@ -66,10 +66,7 @@ class PersonForm(UserChangeForm):  # type: ignore[type-arg]  # generic in the st
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        is_ticked_anew = "email_verified" in self.changed_data
-        if not self.cleaned_data.get("email") or (
-            "email" in self.changed_data and not is_ticked_anew
-        ):
+        if "email" in self.changed_data and "email_verified" not in self.changed_data:
             self.cleaned_data["email_verified"] = False
         return cleaned
 

@@ -57,7 +57,7 @@ def _caller_of(raw_token: bytes) -> SessionCaller | IssuerCaller | PersonalToken
     """
     if raw_token.startswith(_PERSONAL):
         return PersonalTokenCaller.of(raw_token)
-    if settings.AUTH_ISSUER and not is_known_access(raw_token) and is_outside(raw_token):
+    if not is_known_access(raw_token) and is_outside(raw_token):
         return IssuerCaller.of(read_outside(raw_token))
     try:
         claims = read_access(raw_token)

@@ -27,8 +27,9 @@ from todo_project.memory import Memory
 from todo_project.text import NO_LINE, validate_line, validate_marks
 
 from .credentials import EMAIL_MAX_CHARACTERS, canonical_email, validate_mailable
-from .jwks import SAME_ALGORITHMS, IssuerKeys, Key, KeySet, KeySource, SharedSecret
-from .models import NAME_MAX_CHARACTERS
+from .jwks import SAME_ALGORITHMS, FixedKeys, IssuerKeys, Key, KeySet, KeySource
+from .models import NAME_MAX_CHARACTERS, SUBJECT_MAX_CHARACTERS
+from .session_tokens import is_time
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,7 @@ _JWT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 # In the payload, where Keycloak says it.
 _OTHER_KINDS = frozenset({"id", "refresh", "offline", "logout"})
-SUBJECT_MAX_CHARACTERS = 255  # OpenID Connect Core 1.0, section 2
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Seconds since 1970, up to the year 2242: whatever is computed with one is a date, too.
-_SECONDS = range(2**33)
 
 _jws = PyJWS(
     algorithms=["EdDSA", "ES256", "ES384", "RS256", "PS256", "HS256"],
@@ -63,7 +61,7 @@ MESSAGES = {
     "claims": "The token lacks a claim, or a value of one, that is required here.",
     "bound": "The token is bound to a key (cnf) and can't be taken from a bearer.",
     "subject": "The token does not say whose it is (sub) in a way that can be kept.",
-    "times": "The token's times must be whole numbers, and exp must be one of them.",
+    "times": "The token's times must be whole seconds: exp and iat, and nbf and auth_time if any.",
     "early": "The token is not good yet.",
     "lifetime": "The token is good for too long.",
 }
@@ -75,7 +73,7 @@ class OutsideClaims:
 
     issuer: str
     subject: str
-    issued_at: datetime  # the epoch where the token doesn't say
+    issued_at: datetime
     authenticated_at: datetime  # when the person signed in, else `issued_at`
     email: str | None  # where the issuer says that it is verified, in canonical form
     name: str
@@ -125,7 +123,7 @@ def read_outside(raw: bytes) -> OutsideClaims:
     source = key_source()
     digest = sha256(raw).digest()
     verified = _verified.get(digest)
-    if verified is None or verified.keys is not source.known():
+    if verified is None or verified.keys is not source.current():
         try:
             verified = verify(raw, source)
         except RefusedError as refusal:
@@ -151,7 +149,7 @@ def _new_source(issuer: str) -> KeySource:
     if not settings.AUTH_SHARED_SECRET:
         return IssuerKeys(issuer, settings.AUTH_JWKS_URL)
     secret = Key(None, ("HS256",), settings.AUTH_SHARED_SECRET.encode())
-    return SharedSecret(KeySet((secret,)))
+    return FixedKeys(KeySet((secret,)))
 
 
 def unverified_issuer(raw: bytes) -> object:
@@ -210,13 +208,8 @@ def _read_header(raw: bytes) -> tuple[str, str | None]:
 
 def _find_key(source: KeySource, algorithm: str, kid: str | None) -> tuple[Key, KeySet]:
     """The one key that may have made the token. Which of several did isn't tried out."""
-    if settings.AUTH_SHARED_SECRET:
-        kid = None  # a name for what has none
-    keys = source.current()
+    keys = source.asked_for(algorithm, kid)
     fitting = keys.fitting(algorithm, kid)
-    if not fitting:
-        keys = source.renewed()
-        fitting = keys.fitting(algorithm, kid)
     if len(fitting) != 1:
         kids = [key.kid for key in keys.keys if algorithm in key.algorithms]
         raise RefusedError("key", expected=f"the kid of one {algorithm} key, of {kids}", got=kid)
@@ -273,10 +266,12 @@ def _is_subject(value: object) -> bool:
 
 def _check_times(payload: Mapping[str, Any]) -> float:
     """Until when the token is good. Raises RefusedError."""
-    past = [name for name in ("iat", "nbf", "auth_time") if name in payload]
+    # null is how some libraries write a claim that isn't there. `iat` is needed: without it nobody
+    # could tell whether the token is older than a removal.
+    past = ["iat", *(name for name in ("nbf", "auth_time") if payload.get(name) is not None)]
     for name in ("exp", *past):
         value = payload.get(name)
-        if type(value) is not int or value not in _SECONDS:  # True is an int, too
+        if not is_time(value):
             raise RefusedError("times", expected=f"{name} in whole seconds since 1970", got=value)
     now, skew = time(), settings.CLOCK_SKEW.total_seconds()
     for name in past:
@@ -284,24 +279,22 @@ def _check_times(payload: Mapping[str, Any]) -> float:
             raise RefusedError(
                 "early", expected=f"{name} until {now:.0f}, with {skew:.0f} s of skew"
             )
-    # Of a token without `iat` it isn't known how long it is good in all.
-    lifetime = payload["exp"] - min(now, payload.get("iat", now))
-    if lifetime > settings.OUTSIDE_TOKEN_MAX_LIFETIME.total_seconds():
-        limit = settings.OUTSIDE_TOKEN_MAX_LIFETIME
-        raise RefusedError(
-            "lifetime", expected=f"at most {limit.days} days", got=f"{lifetime:.0f} s"
-        )
+    lifetime, limit = payload["exp"] - payload["iat"], settings.OUTSIDE_TOKEN_MAX_LIFETIME
+    if lifetime > limit.total_seconds():
+        raise RefusedError("lifetime", expected=f"at most {limit.days} days", got=f"{lifetime} s")
     good_until: float = payload["exp"] + skew
     return good_until
 
 
 def _read_claims(payload: Mapping[str, Any]) -> OutsideClaims:
-    issued_at = payload.get("iat", 0)
+    issued_at, authenticated_at = payload["iat"], payload.get("auth_time")
+    if authenticated_at is None:
+        authenticated_at = issued_at
     return OutsideClaims(
         issuer=payload["iss"],
         subject=payload["sub"],
         issued_at=datetime.fromtimestamp(issued_at, UTC),
-        authenticated_at=datetime.fromtimestamp(payload.get("auth_time", issued_at), UTC),
+        authenticated_at=datetime.fromtimestamp(authenticated_at, UTC),
         email=_verified_email(payload),
         name=_line(payload.get("name")),
     )

@@ -7,6 +7,7 @@ again for each request, forgets all keys when their time is over, and bounds nei
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from threading import Event, Lock, Thread, get_ident
 from time import monotonic
 from typing import Any, Protocol
@@ -35,6 +36,7 @@ _FAMILIES: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 _PUBLIC_MEMBERS = {"OKP": ("crv", "x"), "EC": ("crv", "x", "y"), "RSA": ("n", "e")}
 RSA_MIN_BITS = 2048  # RFC 7518, section 3.3
+_NOT_FETCHED = "the issuer's keys could not be fetched"
 
 
 class UnusableKeyError(Exception):
@@ -97,35 +99,39 @@ class KeySet:
     keys: tuple[Key, ...]
 
     def fitting(self, algorithm: str, kid: str | None) -> list[Key]:
-        """The keys that may have made a token; without a `kid`, all of the family."""
-        return [
-            key
-            for key in self.keys
-            if algorithm in key.algorithms and (kid is None or key.kid == kid)
-        ]
+        """The keys that may have made a token; without a `kid`, all of the family.
+
+        Whatever a token calls it, a key without a name is meant where it is the only one of its
+        family: RFC 7517, section 4.5.
+        """
+        family = [key for key in self.keys if algorithm in key.algorithms]
+        if len(family) == 1 and family[0].kid is None:
+            return family
+        return [key for key in family if kid is None or key.kid == kid]
 
 
 class KeySource(Protocol):
-    def known(self) -> KeySet | None:
-        """The set that is good at the moment, if there is one. Doesn't wait."""
-
     def current(self) -> KeySet:
-        """The set that is good at the moment, waited for. Raises IssuerUnavailable."""
+        """The set that is good at the moment. Raises IssuerUnavailable."""
 
-    def renewed(self) -> KeySet:
-        """The set, asked for anew where that is allowed. Raises IssuerUnavailable."""
+    def asked_for(self, algorithm: str, kid: str | None) -> KeySet:
+        """The set that is good at the moment, to find a key in.
+
+        Where it has none that fits, it was fetched since the call. Raises IssuerUnavailable.
+        """
 
 
 @dataclass(frozen=True)
-class SharedSecret:
-    """A KeySource: the one secret that the issuer and the service share."""
+class FixedKeys:
+    """A KeySource: keys that don't change, such as the secret that issuer and service share."""
 
     keys: KeySet
 
-    def known(self) -> KeySet:
+    def current(self) -> KeySet:
         return self.keys
 
-    current = renewed = known
+    def asked_for(self, algorithm: str, kid: str | None) -> KeySet:
+        return self.keys
 
 
 def fetch_key_set(issuer: str, url: str, *, deadline: float) -> KeySet:
@@ -180,6 +186,7 @@ def discover(issuer: str, *, deadline: float) -> str:
 class _Held:
     keys: KeySet
     fresh_until: float
+    old_from: float  # so long after that nobody came who would have renewed it
     good_until: float
 
 
@@ -207,19 +214,29 @@ class IssuerKeys:
         self._is_failing = False
         self._rests_until = self._forced_until = monotonic()
 
-    def known(self) -> KeySet | None:
+    def current(self) -> KeySet:
         held, now = self._held, monotonic()
         if held is None or now >= held.good_until:
-            return None
-        if now >= held.fresh_until and now >= self._rests_until and self._fetch is None:
-            self._begin()
+            return self._awaited(self._begin())
+        if now >= held.fresh_until and now >= self._rests_until:
+            fetch = self._fetch or self._begin()
+            if fetch is not None and now >= held.old_from and not self._is_failing:
+                # A key may have been taken away long ago. But not for long: see _awaited.
+                fetch.is_over.wait(max(fetch.patience_until - monotonic(), 0))
+                held = self._held or held
         return held.keys
 
-    def current(self) -> KeySet:
-        return self.known() or self._awaited(self._begin())
-
-    def renewed(self) -> KeySet:
-        return self._awaited(self._begin(is_forced=True))
+    def asked_for(self, algorithm: str, kid: str | None) -> KeySet:
+        before = self._held
+        keys = self.current()
+        if keys.fitting(algorithm, kid):
+            return keys
+        fetch = self._begin(is_forced=True) if self._held is before else None
+        if fetch is None and self._held is before and not self._is_failing:
+            # The key may be new. Not a 401: else whoever invents names, and so uses up what may be
+            # asked, would sign people out after a rotation.
+            raise IssuerUnavailable(wait=max(ceil(self._forced_until - monotonic()), 1))
+        return self._awaited(fetch)
 
     def _begin(self, *, is_forced: bool = False) -> _Fetch | None:
         """The fetch that runs, or a new one; None where none is allowed.
@@ -241,7 +258,13 @@ class IssuerKeys:
                 patience_until=now + settings.ISSUER_PATIENCE_SECONDS,
                 is_over=Event(),
             )
-            Thread(target=self._run, args=[fetch], name="issuer-keys", daemon=True).start()
+            thread = Thread(target=self._run, args=[fetch], name="issuer-keys", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # there are as many as the machine can have
+                logger.error(_NOT_FETCHED, extra={"reason": str(error)})  # noqa: TRY400  # it says all
+                self._note(None)
+                return None
             self._fetch = fetch
             return fetch
 
@@ -266,7 +289,7 @@ class IssuerKeys:
         try:
             keys = fetch_key_set(self._issuer, self._url, deadline=fetch.deadline)
         except FetchError as fault:
-            logger.error("the issuer's keys could not be fetched", extra={"reason": str(fault)})  # noqa: TRY400  # it says all
+            logger.error(_NOT_FETCHED, extra={"reason": str(fault)})  # noqa: TRY400  # it says all
         finally:
             with self._lock:
                 self._fetch = None
@@ -284,8 +307,10 @@ class IssuerKeys:
         else:
             kids = [key.kid for key in keys.keys]
             logger.info("the issuer's keys are new", extra={"kids": kids})
+        fresh = settings.ISSUER_KEYS_FRESH.total_seconds()
         self._held = _Held(
             keys,
-            fresh_until=now + settings.ISSUER_KEYS_FRESH.total_seconds(),
+            fresh_until=now + fresh,
+            old_from=now + 2 * fresh,
             good_until=now + settings.ISSUER_KEYS_GOOD.total_seconds(),
         )

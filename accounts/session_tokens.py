@@ -58,12 +58,13 @@ def _check_claims(payload: Mapping[str, Any]) -> None:
     """
     times = [*_TIMES, *(name for name in _TIMES_WHERE_THERE if name in payload)]
     faults = [name for name in _TEXTS if type(payload.get(name)) is not str]
-    faults += [name for name in times if not _is_time(payload.get(name))]
+    faults += [name for name in times if not is_time(payload.get(name))]
     if faults:
         raise TokenError(f"Malformed claims: {', '.join(faults)}")
 
 
-def _is_time(value: object) -> bool:
+def is_time(value: object) -> bool:
+    """Whether a claim is a time here: whole seconds since 1970."""
     return type(value) is int and value in _SECONDS  # True is an int, too
 
 

@@ -732,7 +732,9 @@ def test_operator_makes_users_with_addresses_that_count(
     assert User.objects.get(email="ada@example.com").email_verified is is_verified
 
 
-@pytest.mark.parametrize(("name", "shown"), [("Alice", "Alice"), ("", "{pk}")])
+@pytest.mark.parametrize(
+    ("name", "shown"), [("Alice", "Alice (no address)"), ("", "{pk} (no address)")]
+)
 def test_user_without_an_address_is_shown_and_found(
     name: str, shown: str, olga_admin: Client, alice: User, session: Session, task: Task, bob: User
 ) -> None:
@@ -897,9 +899,9 @@ def test_deactivate_queries(
     for action in ("deactivate", "activate"):
         act(olga_admin, USERS, action, users[0])  # Django remembers content types
 
-    # The list's count; the users, and again in deactivate(); users, sessions, tokens written; the
-    # log; two savepoints made and released.
-    with django_assert_num_queries(SIGN_IN_QUERIES + 11):
+    # The list's count; the users, and again in deactivate(); users, sessions, identities and tokens
+    # written; the log; two savepoints made and released.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 12):
         assert_saved(act(olga_admin, USERS, "deactivate", *users))
 
 

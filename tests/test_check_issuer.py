@@ -12,12 +12,11 @@ from tests.client import SECRETS
 from tests.issuer import AUDIENCE, Issuer, private_jwk, private_key, public_jwk
 
 
-class Terminal(StringIO):
-    def isatty(self) -> bool:
-        return True
+class Endless(StringIO):
+    """A terminal, or the pipe that a scheduler holds open."""
 
     def read(self, size: int | None = -1) -> str:
-        raise AssertionError("waits for somebody to type")
+        raise AssertionError("waits for what never comes")
 
 
 @pytest.fixture
@@ -25,10 +24,11 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
     """Runs the command with a token; returns what it said, and why it failed."""
 
     def run(token: str | None = None) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "stdin", Terminal() if token is None else StringIO(token))
+        has_token = token is not None
+        monkeypatch.setattr(sys, "stdin", StringIO(token) if has_token else Endless())
         output, failure = StringIO(), ""
         try:
-            call_command("check_issuer", stdout=output)
+            call_command("check_issuer", token_from_stdin=has_token, stdout=output)
         except CommandError as error:
             failure = str(error)
         said = output.getvalue()
@@ -50,7 +50,8 @@ def test_keys_are_listed(check: Callable[..., tuple[str, str]], issuer: Issuer) 
         issuer.jwk(),
         public_jwk("RS256", private_key("RS256"), kid="rsa"),
         {**public_jwk("RS256", private_key("RS256"), kid="enc"), "use": "enc"},
-        {**private_jwk("ES256", private_key("ES256")), "kid": "oops"},
+        {**private_jwk("ES256", private_key("ES256")), "kid": "ec"},
+        issuer.jwk(kid="\x1b[2J\u202e"),
         "key",
     ]
 
@@ -60,10 +61,11 @@ def test_keys_are_listed(check: Callable[..., tuple[str, str]], issuer: Issuer) 
     assert said.splitlines() == [
         f"issuer: {issuer.name}",
         f"keys: {issuer.url}",
-        "  kid key-0, kty OKP, alg EdDSA: verifies EdDSA",
-        "  kid rsa, kty RSA, alg None: verifies RS256, PS256",
-        "  kid enc, kty RSA, alg None: not used, not for signatures: use 'enc'",
-        "  kid oops, kty EC, alg None: verifies ES256; ITS PRIVATE HALF IS PUBLISHED, replace it",
+        "  kid 'key-0', kty 'OKP', alg 'EdDSA': verifies EdDSA",
+        "  kid 'rsa', kty 'RSA', alg None: verifies RS256, PS256",
+        "  kid 'enc', kty 'RSA', alg None: not used, not for signatures: use 'enc'",
+        "  kid 'ec', kty 'EC', alg None: verifies ES256; ITS PRIVATE HALF IS PUBLISHED, replace it",
+        r"  kid '\x1b[2J\u202e', kty 'OKP', alg 'EdDSA': verifies EdDSA",
         "  kid None, kty None, alg None: not used, no object",
     ]
 
@@ -76,7 +78,7 @@ def test_no_usable_key_is_a_failure(
 
     said, failure = check()
 
-    assert "alg EdDSA: not used, see AUTH_ALGORITHMS" in said
+    assert "alg 'EdDSA': not used, see AUTH_ALGORITHMS" in said
     assert failure == "No key can be used, so no token is good."
 
 
@@ -122,6 +124,7 @@ def test_good_token(form: str, check: Callable[..., tuple[str, str]], issuer: Is
     assert failure == ""
     assert "token: good until " in said
     assert "verified e-mail address: one" in said
+    assert issuer.requests == ["/jwks"]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +185,17 @@ def test_bad_token(
     _, failure = check(issuer.token(**{"azp": "app", **claims}))
 
     assert all(part in failure for part in told), failure
+
+
+@pytest.mark.parametrize("stdin", [None, StringIO(" \n")], ids=["closed", "empty"])
+def test_no_token_on_standard_input(
+    stdin: StringIO | None, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[A1] A failure, since one was to be checked."""
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+    with pytest.raises(CommandError, match="no signed JWT"):
+        call_command("check_issuer", "--token-from-stdin", stdout=StringIO())
 
 
 def test_opaque_token(check: Callable[..., tuple[str, str]], issuer: Issuer) -> None:

@@ -239,7 +239,9 @@ ATTACKS: list[tuple[str, str, Callable[[Issuer], str]]] = [
     ("nbf ahead", "early", lambda i: i.token(nbf=NOW + 600)),
     ("nbf a text", "times", lambda i: i.token(nbf=str(NOW))),
     ("nbf a float", "times", lambda i: i.token(nbf=float(NOW))),
-    ("nbf null", "times", lambda i: i.token(nbf=None)),
+    ("iat missing", "times", lambda i: i.token(iat=...)),
+    ("iat null", "times", lambda i: i.token(iat=None)),
+    ("iat a whole float", "times", lambda i: i.token(iat=float(NOW))),
     ("iat ahead", "early", lambda i: i.token(iat=NOW + 600)),
     ("iat a text", "times", lambda i: i.token(iat=str(NOW))),
     ("iat false", "times", lambda i: i.token(iat=False)),
@@ -291,6 +293,7 @@ def test_attack_is_refused(
     token = make(issuer)
 
     assert reason(token, caplog) == expected
+    issuers._sources.clear()  # else a key's name is asked for once in 30 seconds
     assert reason(token, caplog) == expected  # nothing was remembered of it
     assert read(issuer.token()).subject == "ada"
     assert set(issuer.requests) == {"/jwks"}
@@ -384,6 +387,21 @@ def test_token_without_a_kid(issuer: Issuer, caplog: pytest.LogCaptureFixture) -
     issuer.keys = [issuer.jwk(), public_jwk("EdDSA", private_key("EdDSA", 9), kid="other")]
     issuers._sources.clear()
     assert reason(token, caplog) == "key"
+
+
+def test_key_without_a_kid(issuer: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+    """[A1] Whatever the token calls it, where it alone can have made it."""
+    token = issuer.token(header={"kid": "any"})
+    issuer.keys = [issuer.jwk(kid=None), public_jwk("ES256", private_key("ES256"), kid="other")]
+
+    assert read(token).subject == "ada"
+    assert issuer.requests == ["/jwks"]
+
+    for kid in (None, "other"):
+        twin = public_jwk("EdDSA", private_key("EdDSA", 9), kid=kid)
+        issuer.keys = [issuer.jwk(kid=None), twin]
+        issuers._sources.clear()
+        assert reason(token, caplog) == "key"
 
 
 @pytest.mark.parametrize("kind", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", ...])
@@ -752,8 +770,16 @@ def test_times_of_a_token(issuer: Issuer) -> None:
     assert claims.issued_at == datetime.fromtimestamp(NOW - 60, UTC)
     assert claims.authenticated_at == datetime.fromtimestamp(NOW - 600, UTC)
 
-    claims = read(issuer.token(iat=...))
-    assert claims.issued_at == claims.authenticated_at == datetime.fromtimestamp(0, UTC)
+    claims = read(issuer.token(auth_time=0))
+    assert claims.authenticated_at == datetime.fromtimestamp(0, UTC)
+
+
+@pytest.mark.parametrize("claim", ["nbf", "auth_time"])
+def test_null_is_a_time_that_is_not_there(claim: str, issuer: Issuer) -> None:
+    """[A1] As libraries write it that leave nothing out."""
+    claims = read(issuer.token(iat=NOW - 60, **{claim: None}))
+
+    assert claims.authenticated_at == datetime.fromtimestamp(NOW - 60, UTC)
 
 
 @pytest.fixture
@@ -805,7 +831,7 @@ def test_longest_life(
 
     assert read(issuer.token(iat=NOW, exp=NOW + 30 * DAY)).subject == "ada"
     assert reason(issuer.token(iat=NOW, exp=NOW + 30 * DAY + 1), caplog) == "lifetime"
-    assert reason(issuer.token(iat=..., exp=NOW + 30 * DAY + 1), caplog) == "lifetime"
+    assert read(issuer.token(iat=NOW + 59, exp=NOW + 30 * DAY + 59)).subject == "ada"
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,7 @@ def test_bounds(settings: Any) -> None:
 
 def test_keys_are_fetched_at_first_need(issuer: Issuer) -> None:
     """[A2] Not before, and once for all that come then."""
-    source = issuers.key_source()
-    assert source.known() is None
+    issuers.key_source()
     assert issuer.requests == []
 
     for number in range(5):
@@ -147,6 +146,58 @@ def test_keys_are_renewed_behind_the_back(issuer: Issuer, clock: Clock) -> None:
     assert issuer.requests == ["/jwks"] * 2
 
 
+@pytest.mark.usefixtures("patient")
+def test_old_keys_are_renewed_first(issuer: Issuer, clock: Clock) -> None:
+    """[A2] After 20 minutes in which nobody came: a key that was taken away verifies nothing."""
+    token = issuer.token()
+    read(token)
+    issuer.rotate()
+    clock.ahead = 1199
+    assert read(token).subject == "ada"
+    settle()
+    assert issuer.requests == ["/jwks"] * 2
+
+    token = issuer.token()
+    assert read(token).subject == "ada"
+    issuer.rotate()
+    clock.ahead += 1201
+    with pytest.raises(TokenInvalid):
+        read(token)
+    assert issuer.requests[:3] == ["/jwks"] * 3
+
+
+def test_old_keys_serve_where_the_issuer_hangs(issuer: Issuer, clock: Clock, settings: Any) -> None:
+    """[A2] After a second, for all together; and after a failure nobody waits."""
+    settings.ISSUER_TIME_LIMIT_SECONDS = 30
+    settings.ISSUER_PATIENCE_SECONDS = 0.05
+    read(issuer.token())
+    clock.ahead = 1201
+    issuer.mode = "slow"
+
+    assert read(issuer.token(sub="bob")).subject == "bob"
+    assert issuer.requests == ["/jwks"] * 2
+    issuer.go_on.set()
+    settle()
+
+
+@pytest.mark.usefixtures("patient")
+def test_old_keys_serve_without_waiting_after_a_failure(
+    issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[A2] An outage of hours makes nobody slow."""
+    read(issuer.token())
+    clock.ahead = 1201
+    issuer.mode = "status"
+    assert read(issuer.token(sub="bob")).subject == "bob"
+    settle()
+
+    clock.ahead += 11
+    monkeypatch.setattr(threading.Event, "wait", _must_not_wait)
+    assert read(issuer.token(sub="eve")).subject == "eve"
+    settle()
+    assert issuer.requests == ["/jwks"] * 3
+
+
 def test_tokens_stay_known_where_the_keys_stay(
     issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +222,9 @@ def test_remembered_token_falls_with_its_key(issuer: Issuer, clock: Clock) -> No
 
     read(issuer.token())
 
+    with pytest.raises(IssuerUnavailable):  # the issuer was just asked
+        read(token)
+    clock.ahead = 31
     with pytest.raises(TokenInvalid):
         read(token)
 
@@ -214,26 +268,56 @@ def test_unknown_kids_fetch_once_in_thirty_seconds(issuer: Issuer, clock: Clock)
     good = issuer.token()
     read(good)
 
-    def refused(number: int) -> bool:
+    def status(number: int) -> int:
         header = b64(json.dumps({"alg": "EdDSA", "kid": f"key-{number}"}).encode())
-        try:
+        with pytest.raises((TokenInvalid, IssuerUnavailable)) as refused:
             read(f"{header}.{good.split('.')[1]}.{b64(b'forged')}")
-        except TokenInvalid:
-            return True
-        return False
+        return int(refused.value.status_code)
 
-    assert all(refused(number) for number in range(1, 10_001))
+    assert status(1) == 401
+    assert {status(number) for number in range(2, 10_001)} == {503}
     assert issuer.requests == ["/jwks"] * 2
     assert read(good).subject == "ada"
     assert read(issuer.token(sub="bob")).subject == "bob"
 
     clock.ahead = 29
-    assert refused(1)
+    assert status(1) == 503
     assert len(issuer.requests) == 2
     clock.ahead = 31
-    assert refused(1)
-    assert refused(2)
+    assert status(1) == 401
+    assert status(2) == 503
     assert len(issuer.requests) == 3
+
+
+def test_invented_kids_sign_nobody_out(issuer: Issuer, clock: Clock) -> None:
+    """[A2] Whose key is new is asked to come again: it isn't said to be unknown unasked."""
+    old = issuer.token(sub="old")
+    read(old)
+    with pytest.raises(TokenInvalid):
+        read(issuer.token(header={"kid": "invented"}))
+    issuer.rotate(keep_old=True)
+    new = issuer.token(sub="new")
+
+    clock.ahead = 12.5
+    with pytest.raises(IssuerUnavailable) as unavailable:
+        read(new)
+    assert unavailable.value.wait == 18
+    assert read(old).subject == "old"
+
+    clock.ahead = 12.5 + 18
+    assert read(new).subject == "new"
+    assert len(issuer.requests) == 3
+
+
+def test_unknown_kid_at_first_fetches_once(issuer: Issuer, clock: Clock) -> None:
+    """[A2] What was just fetched for the same request is not fetched again, nor waited for."""
+    with pytest.raises(TokenInvalid):
+        read(issuer.token(header={"kid": "invented"}))
+    assert issuer.requests == ["/jwks"]
+
+    issuer.rotate(keep_old=True)
+    assert read(issuer.token(sub="new")).subject == "new"
+    assert issuer.requests == ["/jwks"] * 2
 
 
 def test_unknown_kids_in_parallel_fetch_once(issuer: Issuer) -> None:
@@ -243,8 +327,9 @@ def test_unknown_kids_in_parallel_fetch_once(issuer: Issuer) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         refused = [pool.submit(read, token) for token in tokens]
-        assert all(isinstance(reading.exception(), TokenInvalid) for reading in refused)
+        faults = {type(reading.exception()) for reading in refused}
 
+    assert faults <= {TokenInvalid, IssuerUnavailable}
     assert issuer.requests == ["/jwks"] * 2
 
 
@@ -326,6 +411,7 @@ def test_unknown_kid_in_an_outage_is_503(issuer: Issuer, clock: Clock) -> None:
     with pytest.raises(IssuerUnavailable):
         read(issuer.token(header={"kid": "key-9"}))
     settle()
+    clock.ahead = 62
     with pytest.raises(TokenInvalid):
         read(issuer.token(header={"kid": "key-9"}))
 
@@ -744,6 +830,36 @@ def test_weak_key_verifies_nothing(issuer: Issuer) -> None:
 
     with pytest.raises(TokenInvalid):
         read(issuer.token(key=weak))
+
+
+def test_no_thread_to_be_had_is_a_failure(
+    issuer: Issuer, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """[A2] As one of the issuer's: 503, and nobody notices whose key is known."""
+
+    def no_more(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    token = issuer.token()
+    with monkeypatch.context() as patched:
+        patched.setattr(jwks.Thread, "start", no_more)
+        for _ in range(2):
+            with pytest.raises(IssuerUnavailable):
+                read(token)
+    assert [line.reason for line in caplog.records if line.levelno == logging.ERROR] == [  # type: ignore[attr-defined]
+        "can't start new thread"
+    ]
+
+    clock.ahead = 11
+    with pytest.raises(IssuerUnavailable):  # nobody waits after a failure
+        read(token)
+    settle()
+    read(token)
+    clock.ahead = 612
+    monkeypatch.setattr(jwks.Thread, "start", no_more)
+    for number in range(3):
+        assert read(issuer.token(sub=f"person-{number}")).subject == f"person-{number}"
+    assert issuer.requests == ["/jwks"]
 
 
 def test_defect_in_a_fetch_is_a_failure(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:

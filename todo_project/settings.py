@@ -376,14 +376,16 @@ OUTSIDE_TOKEN_MAX_BYTES = 8192
 # Whose account was deleted is remembered for so long, and tokens from before are refused: one that
 # lived longer would make the account anew.
 OUTSIDE_TOKEN_MAX_LIFETIME = timedelta(days=30)
-# How soon a key that the issuer took away is refused here.
+# From then on keys are fetched anew behind the back of requests; from the double on, after a time
+# without any, requests wait for it. So within the double is refused what the issuer took away.
 ISSUER_KEYS_FRESH = timedelta(minutes=10)
 # How long the issuer may be away: its people go on working, with the keys that were known.
 ISSUER_KEYS_GOOD = timedelta(hours=24)
 # For everything, from the host's address to the last byte; the request that needs a key waits.
 ISSUER_TIME_LIMIT_SECONDS = 3
-# So long requests wait for a fetch that another began: less than TURN_TIME_LIMIT_SECONDS, so that
-# an issuer that hangs, and all whose turn it is wait for it, refuses nobody who needs no key.
+# So long requests wait for a fetch that another began, or in place of old keys: less than
+# TURN_TIME_LIMIT_SECONDS, so that an issuer that hangs, and all whose turn it is wait for it,
+# refuses nobody who needs no key.
 ISSUER_PATIENCE_SECONDS = 1
 # Whoever invents names of keys makes this process ask the issuer so often, and no more.
 ISSUER_FORCED_INTERVAL_SECONDS = 30

@@ -215,7 +215,10 @@ class IssuerUnavailable(ServiceUnavailable):
         "The keys of the identity provider can't be had at the moment. Try again after the seconds "
         "in Retry-After."
     )
-    wait = settings.ISSUER_REST_SECONDS  # before that nobody is asked
+
+    def __init__(self, wait: int = settings.ISSUER_REST_SECONDS) -> None:
+        super().__init__()
+        self.wait = wait  # before that nobody is asked
 
 
 _CODES: dict[type[exceptions.APIException], str] = {

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.fetching import FetchError
 from accounts.issuers import (
@@ -17,67 +17,83 @@ from accounts.issuers import (
     unverified_issuer,
     verify,
 )
-from accounts.jwks import UnusableKeyError, discover, fetch_jwks, read_key
-from todo_project.api.errors import IssuerUnavailable
+from accounts.jwks import (
+    FixedKeys,
+    Key,
+    KeySet,
+    KeySource,
+    UnusableKeyError,
+    discover,
+    fetch_jwks,
+    read_key,
+)
 
 
 class Command(BaseCommand):
     """Asks as requests do, and tells what they only log. Exit status 1 where something fails."""
 
     help = (
-        "Fetch the identity provider's keys and list them. With a token on standard input say "
-        "which check it fails; neither the token is shown nor whose it is."
+        "Fetch the identity provider's keys and list them. With --token-from-stdin say which check "
+        "a token fails; neither the token is shown nor whose it is."
     )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        # Not as an argument, which the shell and `ps` would know, and not unasked: what runs from
+        # cron may have a standard input that never ends.
+        parser.add_argument(
+            "--token-from-stdin", action="store_true", help="Read a token, and check it, too."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.AUTH_ISSUER:
             raise CommandError("AUTH_ISSUER is not set: no tokens but the service's own are good.")
         self.stdout.write(f"issuer: {settings.AUTH_ISSUER}")
-        self._list_keys()
-        token = "" if sys.stdin.isatty() else sys.stdin.read().strip()
-        if token:
-            self._check_token(token.removeprefix("Bearer ").encode(errors="replace"))
+        keys = self._list_keys()
+        if options["token_from_stdin"]:
+            token = sys.stdin.read().strip() if sys.stdin else ""
+            self._check_token(token.removeprefix("Bearer ").encode(errors="replace"), keys)
 
-    def _list_keys(self) -> None:
+    def _list_keys(self) -> KeySource:
+        """The keys that were listed, with which a token needn't have them fetched again."""
         if settings.AUTH_SHARED_SECRET:
             self.stdout.write("keys: none; tokens are signed with AUTH_SHARED_SECRET, by HS256")
-            return
+            return key_source()
         deadline = monotonic() + settings.ISSUER_TIME_LIMIT_SECONDS
         try:
             url = settings.AUTH_JWKS_URL or discover(settings.AUTH_ISSUER, deadline=deadline)
-            keys = fetch_jwks(url, deadline=deadline)
+            jwks = fetch_jwks(url, deadline=deadline)
         except FetchError as fault:
             raise CommandError(str(fault)) from None
         self.stdout.write(f"keys: {url}")
-        usable = [self._describe(jwk) for jwk in keys]
-        if not any(usable):
+        keys = [key for jwk in jwks if (key := self._described(jwk))]
+        if not keys:
             raise CommandError("No key can be used, so no token is good.")
+        return FixedKeys(KeySet(tuple(keys)))
 
-    def _describe(self, jwk: Any) -> bool:
+    def _described(self, jwk: Any) -> Key | None:
         members = jwk if isinstance(jwk, dict) else {}
-        told = ", ".join(f"{name} {members.get(name)}" for name in ("kid", "kty", "alg"))
+        # Escaped: the terminal would obey what another wrote.
+        told = ", ".join(f"{name} {members.get(name)!a}" for name in ("kid", "kty", "alg"))
         try:
             key = read_key(jwk)
         except UnusableKeyError as fault:
             self.stdout.write(f"  {told}: not used, {fault}")
-            return False
+            return None
         accepted = [name for name in key.algorithms if name in settings.AUTH_ALGORITHMS]
         use = f"verifies {', '.join(accepted)}" if accepted else "not used, see AUTH_ALGORITHMS"
         betrayed = "; ITS PRIVATE HALF IS PUBLISHED, replace it" if key.is_betrayed else ""
         self.stdout.write(f"  {told}: {use}{betrayed}")
-        return bool(accepted)
+        return key if accepted else None
 
-    def _check_token(self, raw: bytes) -> None:
+    def _check_token(self, raw: bytes, keys: KeySource) -> None:
         # First, because another issuer's token fails by its key otherwise.
         issuer = unverified_issuer(raw)
         if is_jwt(raw) and issuer != settings.AUTH_ISSUER:
             raise _told(RefusedError("issuer", expected=settings.AUTH_ISSUER, got=issuer))
         try:
-            verified = verify(raw, key_source())
+            verified = verify(raw, keys)
         except RefusedError as refused:
             raise _told(refused) from None
-        except IssuerUnavailable as unavailable:
-            raise CommandError(str(unavailable.detail)) from None
         good_until = datetime.fromtimestamp(verified.good_until, UTC)
         if good_until <= datetime.now(UTC):
             raise CommandError(f"The token was good until {good_until:%Y-%m-%d %H:%M:%S} UTC.")
