@@ -81,6 +81,30 @@ def test_web(name: str, value: Any, ids: list[str], monkeypatch: pytest.MonkeyPa
     assert _ids() == ids
 
 
+@pytest.mark.parametrize(
+    ("audience", "claims", "ids"),
+    [
+        (["todo"], {}, []),
+        (["todo"], {"banned": [False, None]}, []),
+        ([], {"azp": ["app"]}, []),
+        ([], {"client_id": ["app"], "token_use": ["access"]}, []),
+        ([], {"appid": ["app"]}, []),
+        ([], {"azp": ["app", None]}, ["todo.W014"]),
+        ([], {"role": ["authenticated"]}, ["todo.W014"]),
+        ([], {"azp": ["app", None], "role": ["authenticated"]}, ["todo.W014"]),
+    ],
+)
+def test_tokens_of_a_provider_are_bound(
+    audience: list[str], claims: dict[str, Any], ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[A1]"""
+    monkeypatch.setattr(settings, "AUTH_ISSUER", "https://app.example.com")
+    monkeypatch.setattr(settings, "AUTH_AUDIENCE", audience)
+    monkeypatch.setattr(settings, "AUTH_REQUIRED_CLAIMS", claims)
+
+    assert _ids() == ids
+
+
 def test_mail_that_is_never_sent_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "PASSWORD_RESET_URL", "")
     monkeypatch.setattr(settings, "EMAIL_CONFIRMATION_URL", "")

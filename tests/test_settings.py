@@ -286,6 +286,18 @@ SHARED = {**ISSUER, "AUTH_SHARED_SECRET": "h" * 32}
             "AUTH_AUDIENCE",
             "required with AUTH_ISSUER",
         ),
+        *(
+            (
+                {"AUTH_ISSUER": "https://a.example", "AUTH_REQUIRED_CLAIMS": claims},
+                "AUTH_AUDIENCE",
+                "or a required claim without null among its values",
+            )
+            for claims in (
+                '{"banned": [false, null]}',
+                '{"azp": null}',
+                '{"azp": ["app", null], "banned": [null, false]}',
+            )
+        ),
         (
             {**SHARED, "AUTH_JWKS_URL": "https://app.example.com/api/auth/jwks"},
             "AUTH_SHARED_SECRET",

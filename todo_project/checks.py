@@ -15,6 +15,7 @@ What asks the database is left to `migrate` and `manage.py check --database defa
     todo.W011  an identity provider that shares a secret, with which either can make tokens
     todo.W012  a database role that reads the sessions and keys of Neon Auth
     todo.W013  nobody can change their address, or prove that it is theirs
+    todo.W014  tokens that may be meant for another service of the provider's
 
 What must not start at all is refused by settings.py.
 """
@@ -33,6 +34,7 @@ from .conditions import unmet_conditions
 from .environment import is_pooled
 
 _VERIFYING_SSL_MODES = ("verify-full", "verify-ca")
+_CLIENT_CLAIMS = ("azp", "client_id", "appid")
 _LINKS = ("PASSWORD_RESET_URL", "EMAIL_CONFIRMATION_URL")
 _LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
@@ -129,6 +131,21 @@ def check_shared_secret(**kwargs: Any) -> Iterator[CheckMessage]:
             hint="Let the provider sign with a key of its own (EdDSA, ES256, RS256) and name its "
             "keys in AUTH_JWKS_URL. Until then share a secret that nothing else is signed with.",
             id="todo.W011",
+        )
+
+
+@register(Tags.security, deploy=True)
+def check_token_binding(**kwargs: Any) -> Iterator[CheckMessage]:
+    if not settings.AUTH_ISSUER or settings.AUTH_AUDIENCE:
+        return
+    required = settings.AUTH_REQUIRED_CLAIMS
+    if all(None in required.get(claim, [None]) for claim in _CLIENT_CLAIMS):
+        yield Warning(
+            f"Without AUTH_AUDIENCE, and none of {', '.join(_CLIENT_CLAIMS)} in "
+            "AUTH_REQUIRED_CLAIMS, the provider's tokens for other services may be good here.",
+            hint="Set AUTH_AUDIENCE, or require the claim that names your client. Where another "
+            "claim says that a token is for this service, silence this one.",
+            id="todo.W014",
         )
 
 

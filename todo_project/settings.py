@@ -315,11 +315,16 @@ elif SIMPLE_JWT["ISSUER"] == AUTH_ISSUER:
     env.refuse("AUTH_ISSUER", f"the service's own; {_VALID_AUTH_ISSUER}")
 elif not AUTH_ISSUER.isprintable() or not re.fullmatch(r"[^\s{}]{0,255}", AUTH_ISSUER):
     env.refuse("AUTH_ISSUER", f"no token has it; {_VALID_AUTH_ISSUER}")
-if AUTH_ISSUER and not AUTH_AUDIENCE and not AUTH_REQUIRED_CLAIMS:
+if (
+    AUTH_ISSUER
+    and not AUTH_AUDIENCE
+    and all(None in values for values in AUTH_REQUIRED_CLAIMS.values())
+):
     env.refuse(
         "AUTH_AUDIENCE",
         "required with AUTH_ISSUER, or AUTH_REQUIRED_CLAIMS, or both: tokens for another service "
-        "must not be good here; valid: what `aud` of the provider's tokens has for this one",
+        "must not be good here; valid: what `aud` of the provider's tokens has for this one, or a "
+        "required claim without null among its values",
     )
 if "aud" in AUTH_REQUIRED_CLAIMS:
     env.refuse("AUTH_REQUIRED_CLAIMS", "`aud` may be a list; valid for it: AUTH_AUDIENCE")
