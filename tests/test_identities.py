@@ -409,7 +409,8 @@ def test_deletion_lasts(method: str, path: str, issuer: Issuer, db: None) -> Non
 def test_deletion_needs_a_recent_sign_in(claims: dict[str, int], issuer: Issuer, db: None) -> None:
     """[A3]"""
     now = int(timezone.now().timestamp())
-    client = client_of(issuer, **{name: now + age for name, age in claims.items()})
+    times: dict[str, Any] = {name: now + age for name, age in claims.items()}
+    client = client_of(issuer, **times)
 
     response = client.delete(ME, {})
 
