@@ -212,6 +212,8 @@ class IssuerKeys:
         self._held: _Held | None = None
         self._fetch: _Fetch | None = None
         self._is_failing = False
+        # What the present set was fetched for, and hasn't: who asks again gets the same answer.
+        self._missed: tuple[str, str | None, int] | None = None
         self._rests_until = self._forced_until = monotonic()
 
     def current(self) -> KeySet:
@@ -232,11 +234,15 @@ class IssuerKeys:
         if keys.fitting(algorithm, kid):
             return keys
         fetch = self._begin(is_forced=True) if self._held is before else None
+        if fetch is None and self._missed == (algorithm, kid, id(keys)):
+            return keys
         if fetch is None and self._held is before and not self._is_failing:
             # The key may be new. Not a 401: else whoever invents names, and so uses up what may be
             # asked, would sign people out after a rotation.
             raise IssuerUnavailable(wait=max(ceil(self._forced_until - monotonic()), 1))
-        return self._awaited(fetch)
+        keys = self._awaited(fetch)
+        self._missed = (algorithm, kid, id(keys))
+        return keys
 
     def _begin(self, *, is_forced: bool = False) -> _Fetch | None:
         """The fetch that runs, or a new one; None where none is allowed.

@@ -79,7 +79,8 @@ class UserSerializer(StrictSerializer):
         help_text="Null for people of an identity provider that doesn't say that it is theirs.",
     )
     email_verified = serializers.BooleanField(
-        read_only=True, help_text="Whether a link that was mailed to the address has been used."
+        read_only=True,
+        help_text="Whether a mailed link, or the identity provider, proved the address.",
     )
     name = LineField(max_length=NAME_MAX_CHARACTERS, allow_blank=True, required=False)
     created_at = serializers.DateTimeField(read_only=True)
@@ -103,7 +104,7 @@ class ProfileUpdateSerializer(UserSerializer):
     email = EmailField(
         required=False,
         allow_null=True,
-        help_text="Only the present one is accepted: `POST /api/auth/email` changes it.",
+        help_text="Only the present one is accepted here.",
     )
 
 

@@ -281,7 +281,7 @@ def test_unknown_kids_fetch_once_in_thirty_seconds(issuer: Issuer, clock: Clock)
     assert read(issuer.token(sub="bob")).subject == "bob"
 
     clock.ahead = 29
-    assert status(1) == 503
+    assert status(1) == 401  # it was asked for, and is not there
     assert len(issuer.requests) == 2
     clock.ahead = 31
     assert status(1) == 401
@@ -877,3 +877,17 @@ def test_defect_in_a_fetch_is_a_failure(issuer: Issuer, monkeypatch: pytest.Monk
             source()
 
     assert died == ["a defect"]
+
+
+def test_key_that_was_asked_for_in_vain_is_not_there(issuer: Issuer) -> None:
+    """[A2] Who comes with it again is told the same; of other names it isn't known."""
+    token = issuer.token(header={"kid": "invented"})
+
+    for _ in range(3):
+        with pytest.raises(TokenInvalid):
+            read(token)
+    with pytest.raises(IssuerUnavailable):
+        read(issuer.token(header={"kid": "another"}))
+    with pytest.raises(TokenInvalid):
+        read(token)
+    assert len(issuer.requests) <= 2

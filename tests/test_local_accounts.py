@@ -1,6 +1,7 @@
 """A service where people sign in at an identity provider alone."""
 
 import json
+import re
 from collections.abc import Iterator
 from importlib import reload
 from typing import Any
@@ -14,6 +15,7 @@ from accounts.models import Identity, User
 from tests.client import ApiClient, Browser, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from tests.issuer import Issuer
+from todo_project.api.errors import TokenExpired
 
 GONE = [
     ("POST", "/api/auth/register"),
@@ -23,6 +25,8 @@ GONE = [
     ("POST", "/api/auth/password"),
     ("POST", "/api/auth/password/reset"),
     ("POST", "/api/auth/password/reset/confirm"),
+    ("POST", "/api/auth/email"),
+    ("POST", "/api/auth/email/confirm"),
     ("GET", "/api/auth/sessions"),
     ("DELETE", "/api/auth/sessions/0198f000-0000-7000-8000-000000000000"),
 ]
@@ -44,6 +48,11 @@ def no_local_accounts(settings: Any, issuer: Issuer) -> Iterator[None]:
     read_routes()
 
 
+def read_document(client: ApiClient) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(client.get("/api/schema?format=json").content)
+    return document
+
+
 @pytest.mark.parametrize(("method", "path"), GONE, ids=[path for _, path in GONE])
 def test_routes_of_local_accounts_are_gone(
     method: str, path: str, no_local_accounts: None, alice_client: ApiClient
@@ -59,10 +68,43 @@ def test_document_has_no_routes_of_local_accounts(
     no_local_accounts: None, client: ApiClient
 ) -> None:
     """[A3]"""
-    paths = json.loads(client.get("/api/schema?format=json").content)["paths"]
+    document = read_document(client)
+    paths = document["paths"].keys()
 
-    assert not {path for _, path in GONE} & paths.keys()
-    assert {"/api/auth/me", "/api/auth/identities", "/api/{user_id}/tasks"} <= paths.keys()
+    assert not {path for _, path in GONE} & paths
+    assert {"/api/auth/me", "/api/auth/identities", "/api/{user_id}/tasks"} <= paths
+    assert [tag["name"] for tag in document["tags"]] == ["tasks", "account"]
+    assert document["components"]["securitySchemes"].keys() == {"providerToken", "personalToken"}
+
+
+def test_document_speaks_of_no_local_accounts(no_local_accounts: None, client: ApiClient) -> None:
+    """[A3] No text does: of the introduction, a kind of token, a field, an error."""
+    text = json.dumps(read_document(client))
+    routes = r"/api/auth/(?:register|token|logout|password|email|sessions)(?![\w-])"
+
+    assert re.findall(rf"{routes}|(?i:refresh|register|INVALID_CREDENTIALS)", text) == []
+
+
+def test_document_has_passwords_only_where_one_from_before_is_asked_for(
+    no_local_accounts: None, client: ApiClient
+) -> None:
+    """[A3]"""
+    document = read_document(client)
+    schemas = document["components"].pop("schemas")
+
+    asking = [name for name, schema in schemas.items() if "password" in json.dumps(schema)]
+    assert asking == ["DeletionRequest", "FieldError", "IdentityLinkRequest"]
+    assert "password_" not in json.dumps(schemas["FieldError"])
+    info = document["info"]
+    info["description"] = info["description"].replace("tries of a password that was set here", "")
+    assert "password" not in json.dumps(document)
+
+
+@pytest.mark.parametrize("is_local", [True, False], ids=["local accounts", "none"])
+def test_expired_token_is_told_a_cure_that_there_is(is_local: bool, settings: Any) -> None:
+    settings.LOCAL_ACCOUNTS = is_local
+
+    assert ("refresh token" in str(TokenExpired().detail)) is is_local
 
 
 def test_people_of_the_provider_work(no_local_accounts: None, issuer: Issuer, db: None) -> None:

@@ -520,7 +520,7 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [
         {"name": "auth", "description": "Make an account, sign in, stay signed in."},
         {"name": "tasks", "description": "Your own tasks."},
-        {"name": "account", "description": "Your account: name, password, sessions."},
+        {"name": "account", "description": "Your account, and the ways into it."},
     ],
 }
 

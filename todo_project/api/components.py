@@ -4,9 +4,10 @@ For schema.py. `errors.py` itself makes the examples and headers of the errors.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.http import HttpRequest
 from rest_framework import exceptions
 
@@ -75,14 +76,19 @@ class ErrorResponse(NamedTuple):
 
     name: str
     meaning: str
-    faults: list[exceptions.APIException]
+    faults: Callable[[], list[exceptions.APIException]]  # as the settings have them
+
+
+def _unauthorized() -> list[exceptions.APIException]:
+    faults = [exceptions.NotAuthenticated(), errors.TokenExpired(), errors.TokenInvalid()]
+    return [*faults, errors.InvalidCredentials()] if settings.LOCAL_ACCOUNTS else faults
 
 
 ERRORS: Mapping[int, ErrorResponse] = {
     400: ErrorResponse(
         "BadRequest",
         "What is sent is wrong or not known: nothing is ignored.",
-        [
+        lambda: [
             exceptions.ValidationError(
                 {"limit": [exceptions.ErrorDetail("A valid integer is required.", "invalid")]}
             ),
@@ -92,29 +98,26 @@ ERRORS: Mapping[int, ErrorResponse] = {
     401: ErrorResponse(
         "Unauthorized",
         "A token or the credentials are missing, or not good, or not any more.",
-        [
-            exceptions.NotAuthenticated(),
-            errors.TokenExpired(),
-            errors.TokenInvalid(),
-            errors.InvalidCredentials(),
-        ],
+        _unauthorized,
     ),
     403: ErrorResponse(
         "Forbidden",
         "`user_id` is not the caller's, the token is not good for this, or the account has been "
         "deactivated.",
-        [exceptions.PermissionDenied(), errors.InsufficientScope("tasks:write")],
+        lambda: [exceptions.PermissionDenied(), errors.InsufficientScope("tasks:write")],
     ),
-    404: ErrorResponse("NotFound", "Nothing of the caller's has this id.", [exceptions.NotFound()]),
+    404: ErrorResponse(
+        "NotFound", "Nothing of the caller's has this id.", lambda: [exceptions.NotFound()]
+    ),
     409: ErrorResponse(
         "Conflict",
         "Not possible as things are; the message says what stands against it.",
-        [errors.Conflict("This is your last way to sign in. Add another one before.")],
+        lambda: [errors.Conflict("This is your last way to sign in. Add another one before.")],
     ),
     429: ErrorResponse(
         "TooManyRequests",
         "Too many tries in this window of time. Operators choose the limits.",
-        [exceptions.Throttled(wait=30)],
+        lambda: [exceptions.Throttled(wait=30)],
     ),
 }
 
@@ -130,7 +133,7 @@ _RARE_ERRORS: Mapping[int, tuple[str, list[exceptions.APIException]]] = {
     ),
     500: ("A defect of the server.", [errors.internal_error()]),
     503: (
-        "The database is away or too slow, or too many sign in; try again after `Retry-After`.",
+        "Something that this needs is away, or too much is asked at once; see `Retry-After`.",
         [errors.ServiceUnavailable()],
     ),
 }
@@ -145,7 +148,7 @@ def error_responses() -> Schema:
 
 
 def _error_response(error: ErrorResponse) -> Schema:
-    answers = [_answer(fault) for fault in error.faults]
+    answers = [_answer(fault) for fault in error.faults()]
     rate_headers = RATE_HEADERS if error is ERRORS[429] else []
     examples = {_code(answer): {"value": json.loads(answer.content)} for answer in answers}
     headers = header_references(["X-Request-ID", *answers[0].headers, *rate_headers])
@@ -197,7 +200,7 @@ def _code(answer: Any) -> str:
 
 
 def _error_codes() -> list[str]:
-    faults = [fault for error in ERRORS.values() for fault in error.faults]
+    faults = [fault for error in ERRORS.values() for fault in error.faults()]
     faults += [_WRONG_METHOD, *(fault for _, some in _RARE_ERRORS.values() for fault in some)]
     return list(dict.fromkeys(_code(_answer(fault)) for fault in faults))
 
@@ -248,10 +251,15 @@ def shared_schemas() -> Schema:
 
 
 def _field_code() -> Schema:
-    meanings = [f"- `{code}`: {meaning}" for code, meaning in errors.FIELD_CODES.items()]
+    known = {
+        code: meaning
+        for code, meaning in errors.FIELD_CODES.items()
+        if settings.LOCAL_ACCOUNTS or not code.startswith("password_")  # of a new one
+    }
+    meanings = [f"- `{code}`: {meaning}" for code, meaning in known.items()]
     introduction = "What is wrong with the field, for a form to translate. There may be more:"
     return {
         "type": "string",
         "description": "\n".join([introduction, "", *meanings]),
-        "examples": list(errors.FIELD_CODES),
+        "examples": list(known),
     }

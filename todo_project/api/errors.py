@@ -113,7 +113,13 @@ class TokenExpired(Unauthorized):
     """An access token past its time."""
 
     default_code = "TOKEN_EXPIRED"
-    default_detail = "The access token has expired. Use the refresh token to get a new one."
+
+    def __init__(self, detail: str | None = None) -> None:
+        """Without local accounts no refresh token is good, of a session from before either."""
+        cure = "Use the refresh token to get a new one."
+        if not settings.LOCAL_ACCOUNTS:
+            cure = "Sign in at your identity provider."
+        super().__init__(detail or f"The access token has expired. {cure}")
 
 
 class InvalidCredentials(Unauthorized):

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from django.conf import settings
+from django.template import Context, Engine
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
     OpenApiSerializerFieldExtension,
@@ -247,32 +247,46 @@ class BearerSchemes(OpenApiAuthenticationExtension):
     """Describes the project's authentication class, which it finds by name: by kinds of token."""
 
     target_class = "accounts.authentication.BearerAuthentication"
-    name = ["accessToken", "personalToken"]  # noqa: RUF012  # as drf-spectacular declares it
+
+    @property
+    def name(self) -> list[str]:  # type: ignore[override]
+        return list(_bearer_schemes())
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
-        """Either kind; a personal token where a scope is enough, which is named."""
+        """Any kind; a personal token where a scope is enough, which is named."""
         view: Any = auto_schema.view
         scope = view.needed_scope(auto_schema.method)
-        personal = [] if scope is None else [{"personalToken": [str(scope)]}]
-        return [{"accessToken": []}, *personal]
+        *others, personal = self.name
+        kinds: list[dict[str, list[Any]]] = [{name: []} for name in others]
+        return kinds if scope is None else [*kinds, {personal: [str(scope)]}]
 
     def get_security_definition(self, auto_schema: AutoSchema) -> list[Schema]:
-        return [
-            {
-                "type": "http",
-                "scheme": "bearer",
-                "bearerFormat": "JWT",
-                "description": "`data.access` of what `POST /api/auth/token` answers, without "
-                f"quotes. Good for {_minutes(settings.ACCESS_TOKEN_LIFETIME)} minutes; then "
-                "`POST /api/auth/token/refresh` makes a new one.",
-            },
-            {
-                "type": "http",
-                "scheme": "bearer",
-                "description": "For scripts: `data.token` of what `POST /api/auth/tokens` answers, "
-                "with the scope that the operation names.",
-            },
-        ]
+        return list(_bearer_schemes().values())
+
+
+def _bearer_schemes() -> dict[str, Schema]:
+    """By name. The provider's always, since who generates a client can't know of every service."""
+    bearer = {"type": "http", "scheme": "bearer"}
+    access = {
+        **bearer,
+        "bearerFormat": "JWT",
+        "description": "`data.access` of what `POST /api/auth/token` answers, without "
+        f"quotes. Good for {_minutes(settings.ACCESS_TOKEN_LIFETIME)} minutes; then "
+        "`POST /api/auth/token/refresh` makes a new one.",
+    }
+    provider = {
+        **bearer,
+        "bearerFormat": "JWT",
+        "description": "An access token of the identity provider, where the operator has set one "
+        "(`docs/identity-providers.md`).",
+    }
+    personal = {
+        **bearer,
+        "description": "For scripts: `data.token` of what `POST /api/auth/tokens` answers, "
+        "with the scope that the operation names.",
+    }
+    local = {"accessToken": access} if settings.LOCAL_ACCOUNTS else {}
+    return {**local, "providerToken": provider, "personalToken": personal}
 
 
 class OrderingFieldSchema(OpenApiSerializerFieldExtension):
@@ -328,8 +342,14 @@ def keep_canonical_paths(endpoints: Iterable[tuple[Any, ...]], **kwargs: Any) ->
 
 
 def finish_document(result: Schema, **kwargs: Any) -> Schema:
-    """Postprocessing hook: adds the introduction, and the components that operations share."""
+    """Postprocessing hook: adds the introduction, and the components that operations share.
+
+    Tags that no operation has are taken out: LOCAL_ACCOUNTS decides which operations there are.
+    """
     result["info"]["description"] = _introduction()
+    operations = [operation for path in result["paths"].values() for operation in path.values()]
+    used = {tag for operation in operations for tag in operation["tags"]}
+    result["tags"] = [tag for tag in result["tags"] if tag["name"] in used]
     components = result["components"]
     components["schemas"] = dict(sorted({**components["schemas"], **shared_schemas()}.items()))
     components["responses"] = error_responses()
@@ -338,14 +358,18 @@ def finish_document(result: Schema, **kwargs: Any) -> Schema:
 
 
 def _introduction() -> str:
-    return Template(_INTRODUCTION.read_text()).substitute(
-        page_size_default=settings.PAGE_SIZE_DEFAULT,
-        page_size_max=settings.PAGE_SIZE_MAX,
-        max_body_kib=settings.MAX_BODY_BYTES // 1024,
-        access_minutes=_minutes(settings.ACCESS_TOKEN_LIFETIME),
-        refresh_days=settings.REFRESH_TOKEN_LIFETIME.days,
-        session_days=settings.SESSION_LIFETIME.days,
-    )
+    facts = {
+        "local_accounts": settings.LOCAL_ACCOUNTS,
+        "page_size_default": settings.PAGE_SIZE_DEFAULT,
+        "page_size_max": settings.PAGE_SIZE_MAX,
+        "max_body_kib": settings.MAX_BODY_BYTES // 1024,
+        "access_minutes": _minutes(settings.ACCESS_TOKEN_LIFETIME),
+        "refresh_days": settings.REFRESH_TOKEN_LIFETIME.days,
+        "session_days": settings.SESSION_LIFETIME.days,
+    }
+    template = Engine(autoescape=False).from_string(_INTRODUCTION.read_text())
+    # Stripped it is a plain string, which YAML has in a block that people can read.
+    return template.render(Context(facts)).strip()
 
 
 def _minutes(duration: timedelta) -> int:
