@@ -842,7 +842,7 @@ def test_no_thread_to_be_had_is_a_failure(
 
     token = issuer.token()
     with monkeypatch.context() as patched:
-        patched.setattr(jwks.Thread, "start", no_more)
+        patched.setattr(threading.Thread, "start", no_more)
         for _ in range(2):
             with pytest.raises(IssuerUnavailable):
                 read(token)
@@ -856,7 +856,7 @@ def test_no_thread_to_be_had_is_a_failure(
     settle()
     read(token)
     clock.ahead = 612
-    monkeypatch.setattr(jwks.Thread, "start", no_more)
+    monkeypatch.setattr(threading.Thread, "start", no_more)
     for number in range(3):
         assert read(issuer.token(sub=f"person-{number}")).subject == f"person-{number}"
     assert issuer.requests == ["/jwks"]
