@@ -20,13 +20,12 @@ from rest_framework_simplejwt.tokens import Token
 from todo_project.api.errors import TokenExpired, TokenInvalid
 from todo_project.memory import Memory
 
+from .issuers import is_time
 from .signing_keys import SigningKeys, signing_keys
 
 _TEXTS = ("token_type", "iss", "aud", "jti", "sub", "sid")
 _TIMES = ("iat", "exp")
 _TIMES_WHERE_THERE = ("nbf", "auth_time")
-# Seconds since 1970, up to the year 2242: whatever is computed with one is a date, too.
-_SECONDS = range(2**33)
 
 
 class SessionToken(Token):
@@ -61,11 +60,6 @@ def _check_claims(payload: Mapping[str, Any]) -> None:
     faults += [name for name in times if not is_time(payload.get(name))]
     if faults:
         raise TokenError(f"Malformed claims: {', '.join(faults)}")
-
-
-def is_time(value: object) -> bool:
-    """Whether a claim is a time here: whole seconds since 1970."""
-    return type(value) is int and value in _SECONDS  # True is an int, too
 
 
 @dataclass(frozen=True)
