@@ -192,7 +192,7 @@ def test_check_issuer_knows_its_keys_and_its_token(
     told = StringIO()
     monkeypatch.setattr("sys.stdin", StringIO(token))
 
-    call_command("check_issuer", "--token-from-stdin", stdout=told)
+    call_command("check_issuer", stdout=told)
 
     assert (
         f"kid {jwt.get_unverified_header(token)['kid']!r}, kty 'OKP', alg 'EdDSA'"

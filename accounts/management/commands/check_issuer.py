@@ -1,12 +1,14 @@
 """Says whether the identity provider's keys can be had, and why a token of it is refused."""
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
+from select import select
 from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError
 
 from accounts.fetching import FetchError
 from accounts.issuers import (
@@ -28,29 +30,25 @@ from accounts.jwks import (
     read_key,
 )
 
+# What runs from cron may have a standard input that never ends.
+STDIN_PATIENCE_SECONDS = 1
+
 
 class Command(BaseCommand):
     """Asks as requests do, and tells what they only log. Exit status 1 where something fails."""
 
     help = (
-        "Fetch the identity provider's keys and list them. With --token-from-stdin say which check "
-        "a token fails; neither the token is shown nor whose it is."
+        "Fetch the identity provider's keys and list them. Of a token on standard input say which "
+        "check it fails; neither the token is shown nor whose it is."
     )
-
-    def add_arguments(self, parser: CommandParser) -> None:
-        # Not as an argument, which the shell and `ps` would know, and not unasked: what runs from
-        # cron may have a standard input that never ends.
-        parser.add_argument(
-            "--token-from-stdin", action="store_true", help="Read a token, and check it, too."
-        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.AUTH_ISSUER:
             raise CommandError("AUTH_ISSUER is not set: no tokens but the service's own are good.")
         self.stdout.write(f"issuer: {settings.AUTH_ISSUER}")
         keys = self._list_keys()
-        if options["token_from_stdin"]:
-            token = sys.stdin.read().strip() if sys.stdin else ""
+        token = _line_on_stdin()
+        if token:
             self._check_token(token.removeprefix("Bearer ").encode(errors="replace"), keys)
 
     def _list_keys(self) -> KeySource:
@@ -107,3 +105,16 @@ def _told(refused: RefusedError) -> CommandError:
     lines += [f"  expected: {refused.expected}"] if refused.expected else []
     lines += [f"  got: {refused.got!r}"] if refused.got != "" else []
     return CommandError("\n".join(lines))
+
+
+def _line_on_stdin() -> str:
+    """The token that was piped in; empty at a terminal, and where none comes.
+
+    Not as an argument, which the shell and `ps` would know.
+    """
+    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        return ""
+    with suppress(OSError, ValueError):  # no file of the system's: there is nothing to wait for
+        if not select([sys.stdin], [], [], STDIN_PATIENCE_SECONDS)[0]:
+            return ""
+    return sys.stdin.readline().strip()
