@@ -2,15 +2,23 @@
 
 import json
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 from django.conf import settings
+from django.core.management import get_commands
 from django.test import Client
 
 from tests.client import ApiClient, assert_error
 from tests.openapi import read_document
+
+ROOT = Path(settings.BASE_DIR)
+THIS = Path(__file__).relative_to(ROOT)
+# In the documents alone: an extension that isn't used, and a folder that the first run makes.
+NOT_IN_FILES = {"pg_trgm", ".postgres/"}
 
 YAML = "application/vnd.oai.openapi; charset=utf-8"
 JSON = "application/vnd.oai.openapi+json"
@@ -78,6 +86,55 @@ def test_document_leads_to_the_contract() -> None:
     assert response.status_code == 200
     assert response["Content-Type"] == "text/plain; charset=utf-8"
     assert response.content == (Path(settings.BASE_DIR) / "docs" / "contract.md").read_bytes()
+
+
+@cache
+def project_files() -> list[Path]:
+    folders = ["accounts", "benchmarks", "docs", "tasks", "tests", "todo_project", ".ci", ".github"]
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    return [path.relative_to(ROOT) for path in [*ROOT.iterdir(), *found] if path.is_file()]
+
+
+@cache
+def words_of_code() -> set[str]:
+    """Whatever is defined stands there: in Python or its SQL, or as a setting."""
+    code = [path for path in project_files() if path.suffix == ".py" and path != THIS]
+    texts = [(ROOT / path).read_text() for path in [*code, Path(".env.example")]]
+    return {word for text in texts for word in re.findall(r"\w+", text)}
+
+
+def names_in(document: str) -> Iterator[str]:
+    """Those in backquotes that have the form of a path, a definition, a setting or a command."""
+    command = r"(?:make|manage\.py) [a-z][\w-]*"
+    path = r"[\w.][\w.-]*/[\w./-]*"
+    definition = r"[\w.]+\(\)|[\w.]*(?:[A-Za-z]_[A-Za-z]|[a-z][A-Z]|\.py\b)[\w.]*"
+    for text in re.findall(r"`([^`\n]+)`", (ROOT / document).read_text()):
+        if name := re.match(rf"{command}|(?:{path}|{definition})\Z", text):
+            yield name[0]
+
+
+def is_known(name: str) -> bool:
+    tool, _, command = name.partition(" ")
+    if command:
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return command in (targets if tool == "make" else get_commands())
+    if "/" in name or name.endswith(".py"):
+        return any(f"/{name.strip('/')}/" in f"/{path}/" for path in project_files())
+    return set(re.findall(r"\w+", name)) <= words_of_code()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        *("CONTRIBUTING.md", "docs/architecture.md", "docs/threat-model.md"),
+        *sorted(f"docs/adr/{path.name}" for path in (ROOT / "docs" / "adr").iterdir()),
+    ],
+)
+def test_document_names_what_there_is(document: str) -> None:
+    """What was renamed or taken away is found here: files, definitions, settings, commands."""
+    unknown = {name for name in names_in(document) if not is_known(name)}
+
+    assert unknown - NOT_IN_FILES == set()
 
 
 def fetch(address: str) -> str:
