@@ -18,7 +18,7 @@ from schemathesis import Case, CheckFunction, Config, Response
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from accounts import mail
-from accounts.models import PersonalToken, Session, User
+from accounts.models import Identity, PersonalToken, Session, User
 from tasks.models import TITLE_MAX_CHARACTERS, Task
 from tests.conftest import begin_session
 from tests.processes import PATIENCE_S
@@ -41,8 +41,10 @@ REFUSALS: Mapping[str, set[str]] = {
     "auth_token_refresh": {"TOKEN_INVALID"} | BLANK,  # only the service makes tokens
     "auth_logout": {"TOKEN_INVALID"} | BLANK,
     "auth_me_update": {"immutable", "control_characters"} | BLANK,  # any but the present address
-    "auth_me_delete": {"wrong_password"},  # nobody guesses the right one
-    "auth_me_delete_by_post": {"wrong_password"},
+    # Nobody guesses the right one; who has one may not leave it out.
+    "auth_me_delete": {"wrong_password", "required"},
+    "auth_me_delete_by_post": {"wrong_password", "required"},
+    "auth_identities_add": {"wrong_password", "invalid"} | BLANK,  # only a provider makes tokens
     "auth_password_change": {"wrong_password"} | PASSWORD_FAULTS,
     "auth_password_reset": BLANK,
     "auth_tokens_create": {"control_characters", "past", "rfc3339"} | BLANK,
@@ -114,6 +116,10 @@ def test_operation(case: Case[Any], alice: User) -> None:
     with suppress(KeyError, ValueError):
         token_id = UUID(case.path_parameters["token_id"])
         PersonalToken.objects.create(id=token_id, user=alice, name="Backup", scopes=["tasks:read"])
+    with suppress(KeyError, ValueError):
+        identity_id = UUID(case.path_parameters["identity_id"])
+        identity = {"user": alice, "issuer": "https://id.example.com", "subject": str(identity_id)}
+        Identity.objects.get_or_create(id=identity_id, defaults=identity)
     headers = signed_in(alice)
 
     response = case.call(headers=headers)
