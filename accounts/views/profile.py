@@ -100,5 +100,7 @@ def _operators_stay() -> ValidationError:
 
 
 def _email_immutable() -> ValidationError:
-    message = "The e-mail address is changed by POST /api/auth/email. Leave it out here."
+    message = "The e-mail address can't be changed here. Leave it out."
+    if settings.LOCAL_ACCOUNTS:
+        message = "The e-mail address is changed by POST /api/auth/email. Leave it out here."
     return ValidationError({"email": [ErrorDetail(message, "immutable")]})
