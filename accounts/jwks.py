@@ -214,6 +214,7 @@ class IssuerKeys:
         self._is_failing = False
         # What the present set was fetched for, and hasn't: who asks again gets the same answer.
         self._missed: tuple[str, str | None, int] | None = None
+        self._withdrawn: frozenset[str | None] = frozenset()  # of the set before this one
         self._rests_until = self._forced_until = monotonic()
 
     def current(self) -> KeySet:
@@ -234,7 +235,7 @@ class IssuerKeys:
         if keys.fitting(algorithm, kid):
             return keys
         fetch = self._begin(is_forced=True) if self._held is before else None
-        if fetch is None and self._missed == (algorithm, kid, id(keys)):
+        if fetch is None and (self._missed == (algorithm, kid, id(keys)) or kid in self._withdrawn):
             return keys
         if fetch is None and self._held is before and not self._is_failing:
             # The key may be new. Not a 401: else whoever invents names, and so uses up what may be
@@ -312,6 +313,8 @@ class IssuerKeys:
             keys = self._held.keys  # the tokens that it verified stay known
         else:
             kids = [key.kid for key in keys.keys]
+            before = self._held.keys.keys if self._held is not None else ()
+            self._withdrawn = frozenset(key.kid for key in before) - frozenset(kids)
             logger.info("the issuer's keys are new", extra={"kids": kids})
         fresh = settings.ISSUER_KEYS_FRESH.total_seconds()
         self._held = _Held(

@@ -36,7 +36,7 @@ UNMET = [
         id="repeatable read",
     ),
     pytest.param("default_transaction_read_only", "on", "are read-only", id="read-only"),
-    pytest.param("search_path", "pg_catalog", "doesn't see accounts_session,", id="search_path"),
+    pytest.param("search_path", "pg_catalog", "doesn't see accounts_identity,", id="search_path"),
 ]
 
 

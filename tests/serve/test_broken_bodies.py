@@ -29,6 +29,7 @@ class State:
         self.user = User.objects.create_user(EMAIL, PASSWORD, name="Before")
         self.pair = begin_session(self.user)
         personal_token(self.user)
+        self.identity = self.user.identities.create(issuer="https://i", subject="before")
         self.task = Task.objects.create(user_id=self.user.pk, title="Before")
 
     def now(self) -> Any:
@@ -36,7 +37,9 @@ class State:
         users = list(User.objects.order_by("pk").values())
         sessions = list(self.user.sessions.order_by("pk").values())
         tokens = list(self.user.personal_tokens.order_by("pk").values())
-        return users, sessions, tokens, list(Task.objects.order_by("pk").values()), len(mail.outbox)
+        identities = list(self.user.identities.order_by("pk").values())
+        tasks = list(Task.objects.order_by("pk").values())
+        return users, sessions, tokens, identities, tasks, len(mail.outbox)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,7 @@ def test_broken_body_has_no_effect(
         task_id=state.task.pk,
         session_id=next(iter(before[1]))["id"],
         token_id=next(iter(before[2]))["id"],
+        identity_id=state.identity.pk,
     )
     head = (
         f"{method} {target} HTTP/1.1\nHost: 127.0.0.1\nAuthorization: Bearer {state.pair.access}\n"
