@@ -37,6 +37,11 @@ _JSON = f"""(
                    {_TIME.format("updated_at")}) AS answer
 )"""
 
+# How many texts of statements a process remembers, of pages and of writes: clients can ask for many
+# more, by the filters and orders that they name, and by the fields that they send. So many as five
+# threads have statements prepared; some 4 KiB and 2 to 10 microseconds each.
+TEXTS_MAX = 1024
+
 # What a page needs of a task: without the folded texts.
 _COLUMNS = "id, user_id, title, description, is_completed, completed_at, created_at, updated_at"
 
@@ -205,7 +210,7 @@ class _PageShape(NamedTuple):
     with_total: bool
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=TEXTS_MAX)
 def _page_sql(live_sql: str, shape: _PageShape) -> str:
     # The caller's id as a value: from the row of `caller` the planner couldn't tell a user with
     # very many tasks, and would sort them all.
@@ -248,7 +253,9 @@ _DELETE = f"""
 """
 
 
-@cache
+# It sets what was sent, and is one of many for it. A single one for all fields would set them all:
+# the folded texts would be computed anew by each change. docs/performance.md has the figures.
+@lru_cache(maxsize=TEXTS_MAX)
 def _change_sql(fields: tuple[str, ...]) -> str:
     if not fields:
         return f"""
@@ -279,7 +286,7 @@ def _write(
     return Written(task, counter.usage(hits, reset_seconds))
 
 
-@cache
+@lru_cache(maxsize=TEXTS_MAX)
 def _write_sql(live_sql: str, work: str, *, is_counted: bool) -> str:
     count = COUNT_SQL.format(source="caller")
     admitted = "WHERE counted.hits <= %(hits_max)s"

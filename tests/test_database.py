@@ -24,7 +24,7 @@ from django.db.utils import DataError, NotSupportedError, ProgrammingError
 from accounts.models import Session, User
 from tasks.models import Task
 from tests.conftest import begin_session
-from todo_project.postgresql.base import CURSORS_MAX, DatabaseWrapper
+from todo_project.postgresql.base import STATEMENTS_MAX, DatabaseWrapper
 
 
 @pytest.mark.parametrize(
@@ -187,39 +187,112 @@ def test_fold_depends_on_no_setting_of_the_session() -> None:
         assert cursor.fetchone() == ("σισυφοσ strasse",)
 
 
+needs_prepared_statements = pytest.mark.skipif(
+    not settings.PREPARED_STATEMENTS, reason="Prepared statements are off."
+)
+
+
 @pytest.fixture
 def database(db: None) -> DatabaseWrapper:
     return cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
 
 
-def test_kept_cursors_are_bounded(database: DatabaseWrapper) -> None:
-    for n in range(CURSORS_MAX + 1):
+def prepared(database: DatabaseWrapper) -> list[str]:
+    """The statements that the connection has prepared in PostgreSQL."""
+    with database.connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements", prepare=False)
+        return [statement for (statement,) in cursor.fetchall()]
+
+
+def test_connection_that_saw_many_statements_serves_on(database: DatabaseWrapper) -> None:
+    for n in [*range(3 * STATEMENTS_MAX), *range(3 * STATEMENTS_MAX)]:
         assert database.fetch_all(f"SELECT {n} + %(one)s", {"one": 1}) == [(n + 1,)]
 
-    assert len(database._cursors) <= CURSORS_MAX
-    assert bool(database._cursors) is settings.PREPARED_STATEMENTS
+
+def test_kept_statements_are_bounded(database: DatabaseWrapper) -> None:
+    """Here and in PostgreSQL, also where each is used again before it would be forgotten."""
+    for first in range(0, 5 * STATEMENTS_MAX, STATEMENTS_MAX // 2):
+        for n in [*range(first, first + STATEMENTS_MAX // 2)] * 2:
+            database.fetch_all(f"SELECT {n}", {})
+
+    assert bool(database._statements) is settings.PREPARED_STATEMENTS
+    assert len(database._statements) <= STATEMENTS_MAX
+    assert bool(prepared(database)) is settings.PREPARED_STATEMENTS
+    assert len(prepared(database)) <= 2 * STATEMENTS_MAX
 
 
+@needs_prepared_statements
+def test_as_many_statements_stay_prepared_as_are_kept(database: DatabaseWrapper) -> None:
+    def use_all() -> set[str]:
+        for n in range(STATEMENTS_MAX):
+            database.fetch_all(f"SELECT {n}, 'kept'", {})
+        with database.cursor() as cursor:
+            cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement ~ 'kept'")
+            return {name for (name,) in cursor.fetchall()}
+
+    use_all()
+    names = use_all()
+
+    assert use_all() == names
+    assert len(names) >= STATEMENTS_MAX
+
+
+@needs_prepared_statements
+def test_statement_is_kept_from_its_second_use_on(database: DatabaseWrapper) -> None:
+    """To prepare what is used once would cost twice what it does, and take another's place."""
+    sql = "SELECT %(text)s::text, 'once'"
+
+    database.fetch_all(sql, {"text": "x"})
+    assert database._statements[sql] is None
+    assert "SELECT $1::text, 'once'" not in prepared(database)
+
+    database.fetch_all(sql, {"text": "x"})
+    assert database._statements[sql] is not None
+    assert "SELECT $1::text, 'once'" in prepared(database)
+
+
+@needs_prepared_statements
 def test_rare_statements_push_out_no_frequent_one(database: DatabaseWrapper) -> None:
     """Whoever sends one odd query after another makes nobody else's slower."""
     frequent = "SELECT 'frequent'"
     database.fetch_all(frequent, {})
-    before = database._cursors.get(frequent)
+    database.fetch_all(frequent, {})
+    before = database._statements[frequent]
 
-    for n in range(3 * CURSORS_MAX):
+    for n in range(3 * STATEMENTS_MAX):
         database.fetch_all(f"SELECT {n}", {})
-        database.fetch_all(frequent, {})
+        database.fetch_all(f"SELECT {n}", {})
+        if n % (STATEMENTS_MAX // 2) == 0:
+            database.fetch_all(frequent, {})
 
-    assert database._cursors.get(frequent) is before
+    assert before is not None
+    assert database._statements[frequent] is before
+    assert prepared(database).count(frequent) == 1
 
 
-def test_kept_cursor_lets_go_of_its_rows(database: DatabaseWrapper) -> None:
+def test_statement_names_its_parameters_in_any_order(database: DatabaseWrapper) -> None:
+    sql = "SELECT %(b)s::text, %(a)s::text, %(b)s::text, '%%'"
+
+    for _ in range(3):
+        assert database.fetch_all(sql, {"a": "A", "b": "B", "c": "C"}) == [("B", "A", "B", "%")]
+
+
+@needs_prepared_statements
+@pytest.mark.django_db(transaction=True)
+def test_kept_cursor_lets_go_of_rows_and_parameters(database: DatabaseWrapper) -> None:
     """A page of tasks may have megabytes, and there is a cursor for each statement and thread."""
-    database.fetch_all("SELECT repeat('x', 1000000)", {})
+    sql = "SELECT repeat(%(text)s, 1000000)"
 
-    results = [cursor.pgresult for cursor in database._cursors.values()]
-    assert bool(results) is settings.PREPARED_STATEMENTS
-    assert all(result is not None and result.ntuples == 0 for result in results)
+    for _ in range(4):
+        database.fetch_all(sql, {"text": "x"})
+        if kept := database._statements[sql]:
+            assert kept.cursor.pgresult is not None
+            assert kept.cursor.pgresult.ntuples == 0
+            assert kept.cursor._query is None
+            with transaction.atomic():  # psycopg then forgets what it has prepared
+                transaction.set_rollback(True)
+
+    assert kept is not None
 
 
 def test_cursor_that_would_keep_the_parameters_is_not_kept(
@@ -227,20 +300,23 @@ def test_cursor_that_would_keep_the_parameters_is_not_kept(
 ) -> None:
     """As it would where psycopg writes them into the statement: without prepared statements."""
     monkeypatch.setitem(database.__dict__, "_server_binds", False)
-    database._cursors.clear()
+    database._statements.clear()
 
-    assert database.fetch_all("SELECT %(text)s::text", {"text": "private"}) == [("private",)]
+    for _ in range(2):
+        assert database.fetch_all("SELECT %(text)s::text", {"text": "private"}) == [("private",)]
 
-    assert not database._cursors
+    assert not database._statements
 
 
 @pytest.mark.django_db(transaction=True)
 def test_kept_cursors_go_with_their_connection(database: DatabaseWrapper) -> None:
-    database.fetch_all("SELECT 1", {})
+    for _ in range(2):
+        database.fetch_all("SELECT 1", {})
 
     database.close()
 
-    assert database.fetch_all("SELECT 1", {}) == [(1,)]
+    for _ in range(2):
+        assert database.fetch_all("SELECT 1", {}) == [(1,)]
 
 
 def test_kept_cursors_stay_in_their_thread(database: DatabaseWrapper) -> None:

@@ -4,18 +4,23 @@ How many statements a request takes is asserted in test_tasks.py, how many round
 `python -m benchmarks.network`.
 """
 
+import inspect
 import io
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain, combinations, product
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
+from django.conf import settings as server_settings
 from django.db import connection
+from django.urls import get_resolver
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -299,6 +304,55 @@ def test_statements_are_few_however_queries_differ(alice: User, alice_client: Ap
         shapes[sql].add(tuple(types))
     assert len(statements.all) == 4 + 3
     assert [len(types) for types in shapes.values()] == [1, 1, 1]
+
+
+def test_changes_are_few_statements_however_they_differ(
+    alice_client: ApiClient, task: Task
+) -> None:
+    """[T4] One for each choice of fields that are sent, whatever their values, null or long."""
+    fields: dict[str, list[Any]] = {
+        "title": ["x", "y" * 255],
+        "description": [None, "", "z" * 20_000],
+        "is_completed": [True, False],
+    }
+    changes = [
+        dict(zip(names, values, strict=True))
+        for names in chain.from_iterable(combinations(fields, n) for n in range(4))
+        for values in product(*(fields[name] for name in names))
+    ]
+
+    for body in [*changes, *changes]:
+        data_of(alice_client.patch(f"{LIST}/{task.pk}", body))
+
+    with connection.cursor() as cursor:
+        # As PostgreSQL has them: psycopg prepares one anew for each type of its parameters.
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        texts = [text for (text,) in cursor.fetchall() if "written AS" in text]
+    assert len(changes) == 36
+    assert len(texts) == (2**3 if server_settings.PREPARED_STATEMENTS else 0)
+    assert len(set(texts)) == len(texts)
+
+
+def test_no_cache_grows_with_what_clients_send() -> None:
+    """Each is bounded, or depends on what code alone decides: the kind of caller, a class."""
+    get_resolver().url_patterns  # noqa: B018  # imports what serves
+    cached = {
+        f"{function.__module__}.{function.__qualname__}": function
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in {"accounts", "tasks", "todo_project"}
+        for function in vars(module).values()
+        if hasattr(function, "cache_parameters")
+    }
+    unbounded = {
+        name: set(inspect.signature(function).parameters)
+        for name, function in cached.items()
+        if function.cache_parameters()["maxsize"] is None
+    }
+
+    assert {"tasks.queries._page_sql", "tasks.queries._write_sql"} <= cached.keys()
+    assert unbounded
+    for name, parameters in unbounded.items():
+        assert parameters <= {"live_sql", "serializer_class", "is_partial"}, name
 
 
 @pytest.mark.parametrize("character", ["🎉", "\x01"], ids=["four bytes", "escaped"])

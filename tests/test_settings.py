@@ -642,7 +642,7 @@ def test_prepared_statements(value: str, prepares: bool) -> None:
     options = databases["default"]["OPTIONS"]
 
     assert options["server_side_binding"] is prepares
-    assert options["prepare_threshold"] == (0 if prepares else None)
+    assert options["prepare_threshold"] == (1 if prepares else None)
 
 
 def test_query_of_the_url_goes_to_libpq() -> None:

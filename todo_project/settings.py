@@ -111,10 +111,12 @@ def _served(database: dict[str, Any], *, prepared_statements: bool) -> dict[str,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": REQUEST_TIME_LIMIT_SECONDS * 1000,
-        # Only server-side binding lets psycopg prepare, and only preparing at the first use pays
-        # for it. Statements prepared by name in the protocol work through PgBouncer from 1.21.
+        # Only server-side binding lets psycopg prepare, and only preparing soon pays for it: at the
+        # second use, so that a rare statement takes one round trip, and not another to prepare it
+        # and a third to forget one. Prepared by name in the protocol, they work through PgBouncer
+        # from 1.21.
         "server_side_binding": prepared_statements,
-        "prepare_threshold": 0 if prepared_statements else None,
+        "prepare_threshold": 1 if prepared_statements else None,
         **database["OPTIONS"],
     }
     return {

@@ -7,15 +7,18 @@ https://docs.djangoproject.com/en/5.2/ref/databases/#subclassing-the-built-in-da
 import select
 import socket
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Any, cast
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple, cast
 
 import psycopg
 from django.conf import settings
 from django.db.backends.postgresql import base
 
 CONNECT_TIMEOUT_MIN_SECONDS = 2  # psycopg takes none that is shorter
-CURSORS_MAX = 100  # as many as psycopg keeps prepared statements
+# How many statements a connection keeps: prepared by PostgreSQL, with a cursor here. One earns its
+# place by a second use before so many others came, and gives it up to them when it is the one that
+# was not used for longest. docs/performance.md has what more and fewer are worth.
+STATEMENTS_MAX = 200
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -37,18 +40,30 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.validate_thread_sharing()
         self.validate_no_broken_transaction()
         with self.wrap_database_errors:
-            cursor = self._cursors.pop(sql, None)
-            if cursor is None:
-                if len(self._cursors) >= CURSORS_MAX:
-                    del self._cursors[next(iter(self._cursors))]
-                cursor = self.connection.cursor()
-            self._cursors[sql] = cursor  # at the end: what was not used for longest stands first
-            cursor.execute(sql, parameters)
+            is_known = sql in self._statements
+            statement = self._statement(sql, keep=is_known)
+            cursor = statement.cursor
+            values = [parameters[name] for name in statement.names]
+            cursor.execute(statement.sql, values, prepare=is_known)
             rows = cursor.fetchall()
             result = cursor.pgresult
             assert result is not None
             result.clear()  # the rows are not to be kept
             return rows
+
+    def _statement(self, sql: str, *, keep: bool) -> "_Statement":
+        """The one of `sql`, which is kept from its second use on, when it is prepared.
+
+        Until then the cursor would keep the parameters, which may be long texts.
+        """
+        statement = self._statements.pop(sql, None) or _Statement(
+            psycopg.RawCursor(self.connection), *_numbered(sql)
+        )
+        if len(self._statements) >= STATEMENTS_MAX:
+            del self._statements[next(iter(self._statements))]
+        # At the end: what was not used for longest stands first.
+        self._statements[sql] = statement if keep else None
+        return statement
 
     @cached_property
     def _server_binds(self) -> bool:
@@ -63,7 +78,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         conn_params = {**conn_params, **_addresses(conn_params)}
         connection: psycopg.Connection[Any] = super().get_new_connection(conn_params)
-        self._cursors: dict[str, psycopg.Cursor[Any]] = {}
+        connection.prepared_max = STATEMENTS_MAX
+        self._statements: dict[str, _Statement | None] = {}
         return connection
 
     def set_autocommit(self, autocommit: bool, *args: Any, **kwargs: Any) -> None:
@@ -87,6 +103,33 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if is_idle and (self.errors_occurred or is_broken(connection)):
             self.close()
         super().close_if_unusable_or_obsolete()
+
+
+class _Statement(NamedTuple):
+    """A cursor, and what it executes: always the same, as _numbered() gives it."""
+
+    cursor: psycopg.Cursor[Any]
+    sql: bytes
+    names: tuple[str, ...]
+
+
+@lru_cache(maxsize=STATEMENTS_MAX)
+def _numbered(sql: str) -> tuple[bytes, tuple[str, ...]]:
+    """A statement as PostgreSQL takes it, with $1, $2, … for its parameters; and their names.
+
+    psycopg does the same, and remembers 128 statements at most, none of more than 4,096 bytes.
+    """
+    numbers = _Numbers()
+    numbered = sql % numbers
+    return numbered.encode(), tuple(numbers)
+
+
+class _Numbers(dict[str, str]):
+    """The number of each name, in the order in which they are first asked for."""
+
+    def __missing__(self, name: str) -> str:
+        number = self[name] = f"${len(self) + 1}"
+        return number
 
 
 def _addresses(conn_params: dict[str, Any]) -> dict[str, Any]:
