@@ -9,7 +9,7 @@ import pytest
 from django.core import mail
 from pytest_django import DjangoDbBlocker
 
-from accounts.models import User
+from accounts.models import RemovedIdentity, User
 from tasks.models import Task
 from tests.conftest import PASSWORD, begin_session, personal_token
 from tests.openapi import read_document
@@ -49,6 +49,7 @@ def state(database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[State]:
         state = State()
         yield state
         state.user.delete()
+        RemovedIdentity.objects.all().delete()  # the mark of it
 
 
 @pytest.fixture(scope="module")
