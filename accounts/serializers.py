@@ -174,7 +174,7 @@ class PasswordResetConfirmSerializer(StrictSerializer):
 class IdentityLinkSerializer(ConfirmationSerializer):
     """A token of the identity provider, and the password of the account that it is for."""
 
-    token = StringField(max_length=8192)
+    token = StringField(max_length=settings.OUTSIDE_TOKEN_MAX_BYTES)
 
 
 class IdentitySerializer(StrictSerializer):

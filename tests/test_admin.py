@@ -1550,8 +1550,12 @@ def test_identity_is_taken_away(olga_admin: Client, alice: User, olga: User) -> 
     assert [flag for flag, _, _ in logged(olga)] == [DELETION]
 
 
-def test_identity_of_an_operator_is_a_superusers_to_take(olaf_admin: Client, olga: User) -> None:
+def test_identity_of_an_operator_is_a_superusers_to_take(
+    olaf_admin: Client, olga: User, alice: User
+) -> None:
     identity = Identity.objects.create(user=olga, issuer="https://i", subject="olga")
+    others = Identity.objects.create(user=alice, issuer="https://i", subject="alice")
+    assert olaf_admin.get(f"{IDENTITIES}{others.pk}/delete/").status_code == 200
 
     assert olaf_admin.get(f"{IDENTITIES}{identity.pk}/delete/").status_code == 403
     olaf_admin.post(

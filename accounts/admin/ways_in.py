@@ -6,6 +6,7 @@ To look at and to end, never to write.
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
@@ -20,37 +21,39 @@ from todo_project.api.views import read_uuid
 from .operators import log_changes, may_manage, tell
 
 
-@admin.register(Session)
-class SessionAdmin(LargeTableAdmin):
-    """To look at and to end, never to write. Whoever may "change" sessions may end them.
+class EndedHereAdmin(LargeTableAdmin):
+    """To look at and to end, never to write. Whoever may "change" such a row may end it."""
 
-    The hashes of the tokens are nowhere on the pages.
-    """
-
-    fields = list_display = (
-        "id", "user", "created_at", "last_refreshed", "expires_at", "ended_at", "user_agent",
-        "address",
-    )  # fmt: skip
     list_select_related = ("user",)
     search_fields = ("user__email",)
-    search_help_text = "The user's e-mail address; or an id, of the session or of the user."
+    search_help_text = "The user's e-mail address; or an id, of the row or of the user."
     actions = ("end",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         return super().has_change_permission(request)
 
-    def find(self, queryset: QuerySet[Session], term: str) -> QuerySet[Session]:
-        """The sessions of one user, by the whole address."""
+    def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """Those of one user, by the whole address."""
         return queryset.filter(user__in=User.objects.with_email(term))
+
+
+@admin.register(Session)
+class SessionAdmin(EndedHereAdmin):
+    """The hashes of the tokens are nowhere on the pages."""
+
+    fields = list_display = (
+        "id", "user", "created_at", "last_refreshed", "expires_at", "ended_at", "user_agent",
+        "address",
+    )  # fmt: skip
 
     @admin.action(permissions=["end"], description="End selected sessions")
     def end(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
@@ -120,32 +123,12 @@ class IdentityAdmin(LargeTableAdmin):
 
 
 @admin.register(PersonalToken)
-class PersonalTokenAdmin(LargeTableAdmin):
-    """To look at and to end, as sessions are. The hash is nowhere on the pages."""
+class PersonalTokenAdmin(EndedHereAdmin):
+    """The hash is nowhere on the pages."""
 
     fields = list_display = (
         "id", "user", "name", "scopes", "created_at", "expires_at", "last_used_on",
     )  # fmt: skip
-    list_select_related = ("user",)
-    search_fields = ("user__email",)
-    search_help_text = "The user's e-mail address, or the token's id."
-    actions = ("end",)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: PersonalToken | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: PersonalToken | None = None) -> bool:
-        return False
-
-    def has_end_permission(self, request: HttpRequest) -> bool:
-        return super().has_change_permission(request)
-
-    def find(self, queryset: QuerySet[PersonalToken], term: str) -> QuerySet[PersonalToken]:
-        """The tokens of one user, by the whole address."""
-        return queryset.filter(user__in=User.objects.with_email(term))
 
     @admin.action(permissions=["end"], description="End selected personal tokens")
     def end(self, request: HttpRequest, queryset: QuerySet[PersonalToken]) -> None:
