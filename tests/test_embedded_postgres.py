@@ -126,7 +126,8 @@ class Project:
         postmaster = self.postmaster()
         others = postmaster.children() if whole else []
         for process in (postmaster, *others):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # one of the others may be faster
+                process.kill()
         psutil.wait_procs([postmaster, *others], timeout=30)
 
     def nothing_runs(self) -> bool:
