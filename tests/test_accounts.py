@@ -2,6 +2,7 @@
 
 import json
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.db import connection
 
 from accounts.models import Session, User
 from tasks.models import Task
+from tests.calls import count_calls
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from tests.processes import PATIENCE_S
@@ -184,33 +186,58 @@ def test_failed_sign_ins_are_answered_alike(
     assert not Session.objects.exists()
 
 
+FAILED_SIGN_INS = ("alice@example.com", "nobody@example.com", "inactive@example.com")
+
+
 def test_every_failed_sign_in_hashes_once(
     alice: User, make_user: Any, client: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One duration: the hash is what takes the time, and each of them makes exactly one."""
+    """One duration: the hash is what takes the time. Each of them makes exactly one, as costly."""
     make_user("inactive@example.com", is_active=False)
-    hashes: list[str] = []
+    costs: list[tuple[int, ...]] = []
     hasher = type(identify_hasher(alice.password))
     verify, encode = hasher.verify, hasher.encode
 
-    def counted_verify(self: Any, *args: Any) -> bool:
-        hashes.append("verify")
-        return verify(self, *args)
+    def note(self: Any, encoded: str) -> None:
+        decoded = self.decode(encoded)
+        names = ("time_cost", "memory_cost", "parallelism")
+        costs.append(tuple(decoded[name] for name in names))
 
-    def counted_encode(self: Any, *args: Any) -> str:
-        hashes.append("encode")
-        return encode(self, *args)
+    def noted_verify(self: Any, password: str, encoded: str) -> bool:
+        note(self, encoded)
+        return verify(self, password, encoded)
 
-    monkeypatch.setattr(hasher, "verify", counted_verify)
-    monkeypatch.setattr(hasher, "encode", counted_encode)
+    def noted_encode(self: Any, *args: Any) -> str:
+        encoded = encode(self, *args)
+        note(self, encoded)
+        return encoded
 
-    counts = []
-    for email in ("alice@example.com", "nobody@example.com", "inactive@example.com"):
-        hashes.clear()
+    monkeypatch.setattr(hasher, "verify", noted_verify)
+    monkeypatch.setattr(hasher, "encode", noted_encode)
+
+    found = []
+    for email in FAILED_SIGN_INS:
+        costs.clear()
         client.post(TOKEN, {"email": email, "password": "wrong password"})
-        counts.append(len(hashes))
+        found.append([*costs])
 
-    assert counts == [1, 1, 1]
+    assert found == [[(2, 19 * 1024, 1)]] * 3
+
+
+def test_failed_sign_ins_do_as_much_beside_the_hash(
+    alice: User, make_user: Any, client: ApiClient, settings: Any
+) -> None:
+    """The calls of all three lie within a tenth."""
+    settings.RATE_LIMITS = dict.fromkeys(settings.RATE_LIMITS)
+    make_user("inactive@example.com", is_active=False)
+    calls: dict[str, list[int]] = {email: [] for email in FAILED_SIGN_INS}
+    for _ in range(5):
+        for email, counts in calls.items():
+            body = {"email": email, "password": "a wrong password"}
+            counts.append(count_calls(partial(client.post, TOKEN, body)))
+
+    least = [min(counts) for counts in calls.values()]
+    assert max(least) < 1.1 * min(least)
 
 
 def test_me(alice: User, alice_client: ApiClient) -> None:

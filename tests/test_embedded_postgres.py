@@ -125,8 +125,9 @@ class Project:
         """Kills the postmaster, whose other processes then end by themselves, or all of them."""
         postmaster = self.postmaster()
         others = postmaster.children() if whole else []
-        for process in (postmaster, *others):
-            with suppress(psutil.NoSuchProcess):  # one of the others may be faster
+        postmaster.kill()
+        for process in others:
+            with suppress(psutil.NoSuchProcess):  # it ends by itself, and may be faster
                 process.kill()
         psutil.wait_procs([postmaster, *others], timeout=30)
 

@@ -1,10 +1,6 @@
 """A forgotten password: the mail, its link, and what nobody learns from it."""
 
-import sys
 import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,6 +11,7 @@ from django.db import connection
 from accounts import letters, mail
 from accounts.mailed_tokens import make_reset_token
 from accounts.models import User
+from tests.calls import count_calls
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from tests.mails import sent, token_of
@@ -98,26 +95,13 @@ def test_the_same_is_done_for_unknown_addresses(
     calls: dict[str, list[int]] = {alice.email: [], "other@example.com": []}
     for _ in range(5):
         for email, counts in calls.items():
-            with counted_calls() as counter:
-                client.post(RESET, {"email": email})
-            counts.append(counter.total())
+            counts.append(count_calls(partial(client.post, RESET, {"email": email})))
 
     # The least: the garbage collector and the first of all requests call more. The queue calls a
     # few more where its thread waits.
     known, unknown = map(min, calls.values())
     assert abs(known - unknown) < 0.005 * known
     assert mail.queue.wait(PATIENCE_S)
-
-
-@contextmanager
-def counted_calls() -> Iterator[Counter[str]]:
-    """Counts what this thread calls."""
-    counter: Counter[str] = Counter()
-    sys.setprofile(lambda frame, event, argument: counter.update([event]))
-    try:
-        yield counter
-    finally:
-        sys.setprofile(None)
 
 
 def test_request_asks_the_database_nothing(

@@ -26,7 +26,6 @@ class EndedHereAdmin(LargeTableAdmin):
 
     list_select_related = ("user",)
     search_fields = ("user__email",)
-    search_help_text = "The user's e-mail address; or an id, of the row or of the user."
     actions = ("end",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -49,6 +48,8 @@ class EndedHereAdmin(LargeTableAdmin):
 @admin.register(Session)
 class SessionAdmin(EndedHereAdmin):
     """The hashes of the tokens are nowhere on the pages."""
+
+    search_help_text = "The user's e-mail address; or an id, of the session or of the user."
 
     fields = list_display = (
         "id", "user", "created_at", "last_refreshed", "expires_at", "ended_at", "user_agent",
@@ -125,6 +126,8 @@ class IdentityAdmin(LargeTableAdmin):
 @admin.register(PersonalToken)
 class PersonalTokenAdmin(EndedHereAdmin):
     """The hash is nowhere on the pages."""
+
+    search_help_text = "The user's e-mail address; or an id, of the token or of the user."
 
     fields = list_display = (
         "id", "user", "name", "scopes", "created_at", "expires_at", "last_used_on",
