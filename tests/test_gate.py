@@ -14,7 +14,7 @@ import pytest
 
 from tests.client import ApiClient, assert_error
 from tests.processes import PATIENCE_S
-from todo_project.gate import TURNS_VARIABLE, Gate
+from todo_project.middleware.gate import TURNS_VARIABLE, Gate
 
 LIST = "/api/me/tasks"
 FORMATS: dict[str, Callable[[float], str]] = {

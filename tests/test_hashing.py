@@ -22,8 +22,7 @@ from tests.conftest import PASSWORD, begin_session
 from tests.processes import wait_until
 from todo_project.api.errors import HashingBusy
 from todo_project.environment import Rate
-from todo_project.gate import TURNS_VARIABLE
-from todo_project.middleware import GateMiddleware
+from todo_project.middleware.gate import TURNS_VARIABLE, GateMiddleware
 from todo_project.models import RateCounter
 
 TOKEN = "/api/auth/token"

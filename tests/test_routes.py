@@ -568,7 +568,7 @@ def test_errors_of_the_server_are_traced_and_quote_no_search(
     written = _written(errors)
 
     assert [json.loads(line)["logger"] for line in written] == [
-        "todo_project.middleware",
+        "todo_project.middleware.requests",
         "django.request",
     ]
     assert all("ZeroDivisionError" in line for line in written)

@@ -170,16 +170,16 @@ INSTALLED_APPS = [
 
 # The order matters: what is listed first sees a request first and its answer last.
 MIDDLEWARE = [
-    "todo_project.middleware.RequestMiddleware",
-    "todo_project.middleware.FrameMiddleware",
-    "todo_project.middleware.HostAndTransportMiddleware",
+    "todo_project.middleware.requests.RequestMiddleware",
+    "todo_project.middleware.origins.FrameMiddleware",
+    "todo_project.middleware.hosts.HostAndTransportMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "todo_project.middleware.OriginMiddleware",
-    "todo_project.middleware.GateMiddleware",
-    "todo_project.middleware.AdminSessionMiddleware",
-    "todo_project.middleware.AdminCsrfMiddleware",
-    "todo_project.middleware.AdminAuthenticationMiddleware",
-    "todo_project.middleware.AdminMessageMiddleware",
+    "todo_project.middleware.origins.OriginMiddleware",
+    "todo_project.middleware.gate.GateMiddleware",
+    "todo_project.middleware.admin.AdminSessionMiddleware",
+    "todo_project.middleware.admin.AdminCsrfMiddleware",
+    "todo_project.middleware.admin.AdminAuthenticationMiddleware",
+    "todo_project.middleware.admin.AdminMessageMiddleware",
 ]
 
 ROOT_URLCONF = "todo_project.urls"

@@ -18,8 +18,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from todo_project.gate import TURNS_VARIABLE
 from todo_project.health import DRAIN_FILE_VARIABLE
+from todo_project.middleware.gate import TURNS_VARIABLE
 from todo_project.server.application import Application
 from todo_project.server.supervisor import Drain, Supervisor, connections_max, listening
 from todo_project.server.worker import Options
@@ -32,7 +32,7 @@ PROCESSES_MAX_DEFAULT = 4
 # little is waited for where the database is near; from a millisecond on more than 2 are of use,
 # and they do no harm before. See docs/performance.md.
 THREADS_DEFAULT = 4
-# Threads that never work: they refuse what would wait in vain. See gate.py.
+# Threads that never work: they refuse what would wait in vain. See middleware/gate.py.
 SPARE_THREADS = 1
 # How long a load balancer may take to notice /readyz.
 DRAIN_SECONDS_DEFAULT = 5

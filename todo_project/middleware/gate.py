@@ -1,9 +1,9 @@
 """Lets so many requests work at once, and refuses those that would wait in vain.
 
-For GateMiddleware. Requests that hang with a database that doesn't answer would soon hold every
-thread of the process: nothing else were answered any more, /livez included. So there is a thread
-that never works: it waits here for a turn, and refuses where none becomes free. While requests end
-well nobody is refused, however many there are.
+Requests that hang with a database that doesn't answer would soon hold every thread of the process:
+nothing else were answered any more, /livez included. So there is a thread that never works: it
+waits here for a turn, and refuses where none becomes free. While requests end well nobody is
+refused, however many there are.
 """
 
 import os
@@ -13,6 +13,11 @@ from multiprocessing import get_context
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from todo_project.api.errors import ServiceUnavailable, error_response
+
+from . import LIVENESS_PATHS, GetResponse
 
 # How many requests may work at once in this process; `manage.py serve` sets it. The development
 # server makes a thread for each connection.
@@ -20,6 +25,30 @@ TURNS_VARIABLE = "TODO_TURNS"
 TURNS_DEFAULT = 64
 
 _REQUEST_START = re.compile(r"(?:t=)?([0-9]{10,17}(?:\.[0-9]{1,9})?)")
+
+
+class GateMiddleware:
+    """Gives each request a turn to work, or refuses it.
+
+    What is above this asks the database nothing.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self._gate = Gate()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info in LIVENESS_PATHS:
+            return self.get_response(request)
+        if has_waited_too_long(request) or not self._gate.enter():
+            return error_response(request, ServiceUnavailable())
+        status = 503
+        try:
+            response = self.get_response(request)
+            status = response.status_code
+            return response
+        finally:
+            self._gate.leave(has_ended_well=status != 503)
 
 
 class Gate:
