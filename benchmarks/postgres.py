@@ -67,26 +67,26 @@ class PrivatePostgres:
 def private_postgres() -> Iterator[PrivatePostgres]:
     """Runs the cluster during the block. Raises RuntimeError where another run uses it."""
     home = _home()
-    embedded._claim(home)
-    with embedded._lock(home / "run.lock") as lock:
-        if not embedded._try_lock(lock, fcntl.LOCK_EX):
+    embedded.claim_folder(home)
+    with embedded.lock_file(home / "run.lock") as lock:
+        if not embedded.try_lock(lock, fcntl.LOCK_EX):
             raise RuntimeError("Another benchmark is running here.")
-        programs = embedded._programs(home, embedded._package())
-        embedded._ensure_cluster(home, programs, lock)
+        programs = embedded.programs_folder(home, embedded.package_folder())
+        embedded.ensure_cluster(home, programs, lock)
         data = str(home / "data")
         # A run that was killed outright left its server behind.
-        if embedded._run(home, programs, "pg_ctl", "status", "-D", data).returncode == 0:
+        if embedded.run_program(home, programs, "pg_ctl", "status", "-D", data).returncode == 0:
             _stop(home, programs)
         port = free_port()
         settings = {**SETTINGS, "port": str(port), "unix_socket_directories": str(home)}
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         log = str(home / "server.log")
-        started = embedded._run(
+        started = embedded.run_program(
             *(home, programs, "pg_ctl", "start", "-w", "-t", str(START_TIMEOUT_S)),
             *("-D", data, "-l", log, "-o", options),
         )
         if started.returncode != 0:
-            raise embedded._failure(home, started.stdout)
+            raise embedded.start_failure(home, started.stdout)
         try:
             yield PrivatePostgres(home, port)
         finally:
@@ -96,7 +96,9 @@ def private_postgres() -> Iterator[PrivatePostgres]:
 def pgbench() -> str | None:
     """The path of the embedded package's program, else of the system's; None without either."""
     try:
-        packaged = embedded._package() / f"pginstall{embedded.POSTGRES_MAJOR}" / "bin" / "pgbench"
+        packaged = (
+            embedded.package_folder() / f"pginstall{embedded.POSTGRES_MAJOR}" / "bin" / "pgbench"
+        )
     except RuntimeError:  # the package is not made for this platform
         return shutil.which("pgbench")
     return str(packaged)
@@ -112,15 +114,15 @@ def free_port() -> int:
 
 def _home() -> Path:
     """Beside the embedded server's folder, which lies where the server's user can get to it."""
-    home = embedded._home()
+    home = embedded.home_folder()
     return home.with_name(f"{home.name}-bench")
 
 
 def _stop(home: Path, programs: Path) -> None:
     data = str(home / "data")
-    stopped = embedded._run(home, programs, "pg_ctl", "stop", "-w", "-m", "fast", "-D", data)
+    stopped = embedded.run_program(home, programs, "pg_ctl", "stop", "-w", "-m", "fast", "-D", data)
     if stopped.returncode != 0:
-        raise embedded._failure(home, stopped.stdout)
+        raise embedded.start_failure(home, stopped.stdout)
 
 
 def _exists(connection: psycopg.Connection, query: str, name: str) -> bool:

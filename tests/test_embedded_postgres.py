@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL with real processes, on copies of the module in folders of their own.
+"""The embedded PostgreSQL with real processes, on copies of the package in folders of their own.
 
 Whoever runs the tests gets the expectations that hold for them: root's server runs as nobody.
 """
@@ -28,12 +28,12 @@ import pytest
 
 from tests.processes import PATIENCE_S, free_port
 
-MODULE = Path(__file__).resolve().parent.parent / "todo_project" / "embedded_postgres.py"
+PACKAGE = Path(__file__).resolve().parent.parent / "todo_project" / "embedded_postgres"
 IS_ROOT = os.geteuid() == 0
 # An interpreter that every user may run, for use as root: a virtual environment's may be private.
 SYSTEM_PYTHON = "/usr/bin/python3"
 RELOCATED_HOMES = Path("/var/lib/todo-postgres")
-# What a test may delete, however broken the module is.
+# What a test may delete, however broken the package is.
 OWN_FOLDERS = ("/tmp/todo-", "/private/tmp/todo-", f"{RELOCATED_HOMES}/")
 _nobody = pwd.getpwnam("nobody")
 NOBODY: dict[str, Any] = {
@@ -58,13 +58,12 @@ FORK_CHILD_ENDS_FIRST = (
 
 
 class Project:
-    """A folder with a copy of the module, and the processes that use its server."""
+    """A folder with a copy of the package, and the processes that use its server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.holders: list[subprocess.Popen[str]] = []
-        (folder / "todo_project").mkdir(parents=True)
-        shutil.copy(MODULE, folder / "todo_project")
+        shutil.copytree(PACKAGE, folder / "todo_project" / PACKAGE.name)
 
     @property
     def home(self) -> Path:
@@ -411,9 +410,9 @@ def test_development_server_outlives_its_killed_database(new_project: Project) -
     """A runserver that was there before answers again, without a command or a restart."""
     for package in ("todo_project", "accounts", "tasks"):
         shutil.copytree(
-            MODULE.parents[1] / package, new_project.folder / package, dirs_exist_ok=True
+            PACKAGE.parents[1] / package, new_project.folder / package, dirs_exist_ok=True
         )
-    shutil.copy(MODULE.parents[1] / "manage.py", new_project.folder)
+    shutil.copy(PACKAGE.parents[1] / "manage.py", new_project.folder)
     address = f"127.0.0.1:{free_port()}"
     readiness = f"http://{address}/readyz"
     environment = {"PATH": os.environ["PATH"], "DEBUG": "true", "PYTHONDONTWRITEBYTECODE": "1"}

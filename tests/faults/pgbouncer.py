@@ -77,8 +77,8 @@ def pgbouncer(
 
 def _write(path: Path, lines: list[str]) -> None:
     path.write_text("\n".join(lines) + "\n")
-    if embedded._is_root():
-        embedded._give_to_nobody(path)
+    if embedded.is_root():
+        embedded.give_to_nobody(path)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

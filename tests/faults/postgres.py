@@ -35,7 +35,7 @@ class PrivatePostgres:
     """One cluster in a folder of its own; clients reach it by TCP, the tests by its socket."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
-        embedded._claim(folder)
+        embedded.claim_folder(folder)
         self.port = free_port()
         self.folder = folder
         self.log = folder / "server.log"
@@ -46,9 +46,9 @@ class PrivatePostgres:
             "unix_socket_directories": str(folder),
         }
         self._data = folder / "data"
-        self._programs = embedded._programs(folder, embedded._package())
-        with embedded._lock(folder / "start.lock") as lock:
-            embedded._ensure_cluster(folder, self._programs, lock)
+        self._programs = embedded.programs_folder(folder, embedded.package_folder())
+        with embedded.lock_file(folder / "start.lock") as lock:
+            embedded.ensure_cluster(folder, self._programs, lock)
 
     @property
     def url(self) -> str:
@@ -99,7 +99,7 @@ class PrivatePostgres:
         timeout, log = f"{PATIENCE_S:.0f}", str(self.log)
         started = self._pg_ctl("start", "-w", "-t", timeout, "-l", log, "-o", options)
         if started.returncode != 0:
-            raise embedded._failure(self.folder, started.stdout)
+            raise embedded.start_failure(self.folder, started.stdout)
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Returns when the server is gone. An immediate stop is a crash: it writes nothing more."""
@@ -186,8 +186,8 @@ class PrivatePostgres:
         self.stop()
         signal_file = self._data / "standby.signal"
         signal_file.touch()
-        if embedded._is_root():
-            embedded._give_to_nobody(signal_file)
+        if embedded.is_root():
+            embedded.give_to_nobody(signal_file)
         self.start()
         try:
             yield
@@ -227,7 +227,9 @@ class PrivatePostgres:
 
     def _pg_ctl(self, command: str, *arguments: str) -> Any:
         data = str(self._data)
-        return embedded._run(self.folder, self._programs, "pg_ctl", command, "-D", data, *arguments)
+        return embedded.run_program(
+            self.folder, self._programs, "pg_ctl", command, "-D", data, *arguments
+        )
 
 
 def _sleeps(process: psutil.Process) -> float:
@@ -274,7 +276,7 @@ def exhaust(url: str) -> Iterator[list[psycopg.Connection]]:
 
 def server_user() -> dict[str, Any]:
     """For subprocess.Popen: root's servers run as nobody, because they refuse to run as root."""
-    if not embedded._is_root():
+    if not embedded.is_root():
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
