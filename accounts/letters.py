@@ -14,6 +14,7 @@ from uuid import UUID
 from django.conf import settings
 
 from todo_project.api.limits import Counter, count
+from todo_project.background import Job
 
 from . import mail
 from .mailed_tokens import make_confirmation_token, make_reset_token
@@ -62,7 +63,7 @@ def send_identity_added(user: User, identity: Identity) -> None:
     mail.queue.put(_post(letter))
 
 
-def _prepare_password_reset(email: str) -> mail.Job | None:
+def _prepare_password_reset(email: str) -> Job | None:
     if not settings.PASSWORD_RESET_URL:
         logger.error("no mail: PASSWORD_RESET_URL is not set")
         return None
@@ -83,7 +84,7 @@ def _prepare_password_reset(email: str) -> mail.Job | None:
     )
 
 
-def _prepare_registration(user_id: UUID, email: str) -> mail.Job | None:
+def _prepare_registration(user_id: UUID, email: str) -> Job | None:
     user = User.objects.with_email(email).filter(is_active=True).first()
     if user is None:
         return None
@@ -103,7 +104,7 @@ def _prepare_registration(user_id: UUID, email: str) -> mail.Job | None:
     )
 
 
-def _prepare_account_exists(user: User) -> mail.Job | None:
+def _prepare_account_exists(user: User) -> Job | None:
     if _are_too_many(str(user.pk)):
         return None
     # A link would be a way round whoever else lets them in, or an operator who keeps them out.
@@ -122,7 +123,7 @@ def _prepare_account_exists(user: User) -> mail.Job | None:
     )
 
 
-def _prepare_change_of_email(user_id: UUID) -> mail.Job | None:
+def _prepare_change_of_email(user_id: UUID) -> Job | None:
     if not settings.EMAIL_CONFIRMATION_URL:
         logger.error("no mail: EMAIL_CONFIRMATION_URL is not set")
         return None
@@ -193,10 +194,10 @@ def _are_too_many(*identities: str) -> bool:
     return True
 
 
-def _post(letter: Letter, *others: Letter) -> mail.Job:
+def _post(letter: Letter, *others: Letter) -> Job:
     """A job that sends these, one after the other. One that can't be sent is the last."""
 
-    def job() -> mail.Job | None:
+    def job() -> Job | None:
         mail.send(letter.subject, letter.text, letter.to)
         return _post(*others) if others else None
 

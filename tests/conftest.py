@@ -29,7 +29,7 @@ from tests import node
 from tests.client import SECRETS, ApiClient
 from tests.issuer import issuer, other_issuer, shared_secret  # noqa: F401  # fixtures
 from tests.processes import PATIENCE_S, PROJECT
-from todo_project import embedded_postgres
+from todo_project import background, embedded_postgres
 from todo_project.api.permissions import Scope
 
 # A run in the background inherits an ignored Ctrl-C, and would hand it to the processes that it
@@ -149,7 +149,7 @@ def roomy_hashing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick_mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Mails that leave at once; none outlives the test."""
-    monkeypatch.setattr(queue_of_mails, "PAUSES_SECONDS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(background, "PAUSES_SECONDS", (0.0, 0.01, 0.01))
     yield
     assert queue_of_mails.queue.wait(PATIENCE_S)
 

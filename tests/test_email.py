@@ -23,6 +23,7 @@ from tests.client import ApiClient, Browser, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session
 from tests.mails import sent, token_of
 from tests.processes import PATIENCE_S
+from todo_project.background import JobQueue
 from todo_project.environment import Rate
 from todo_project.models import RateCounter
 
@@ -315,7 +316,7 @@ def test_simultaneous_registrations_of_one_address_make_one_user() -> None:
 def test_lost_mail_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """[A7] What was accepted stands in the database; with a process only mails are lost."""
     with monkeypatch.context() as full:
-        full.setattr(mail, "queue", mail.MailQueue(length=0))
+        full.setattr(mail, "queue", JobQueue("mail", length=0))
         data_of(register(), 202)
     (ada,) = User.objects.all()
 

@@ -17,6 +17,8 @@ from tests.conftest import PASSWORD, begin_session
 from tests.mails import sent, token_of
 from tests.processes import PATIENCE_S
 from tests.smtp import MailServer, mail_server
+from todo_project import background
+from todo_project.background import JobQueue
 from todo_project.environment import Rate
 
 RESET = "/api/auth/password/reset"
@@ -91,7 +93,7 @@ def test_the_same_is_done_for_unknown_addresses(
 
     Not the time that they take, which says more of the machine. The mails leave later.
     """
-    monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.02,))
+    monkeypatch.setattr(background, "PAUSES_SECONDS", (0.02,))
     calls: dict[str, list[int]] = {alice.email: [], "other@example.com": []}
     for _ in range(5):
         for email, counts in calls.items():
@@ -327,7 +329,7 @@ def test_mailbox_that_refuses_holds_up_no_other(
     monkeypatch: pytest.MonkeyPatch,
     caplog: Any,
 ) -> None:
-    monkeypatch.setattr(mail, "PAUSES_SECONDS", (0.0, 4.0, 0.0))
+    monkeypatch.setattr(background, "PAUSES_SECONDS", (0.0, 4.0, 0.0))
     both_wait = threading.Event()
     asked: list[str] = []
 
@@ -355,7 +357,7 @@ def test_mailbox_that_refuses_holds_up_no_other(
 def test_mail_keeps_its_place_in_a_full_queue(
     alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail, "queue", mail.MailQueue(length=1))
+    monkeypatch.setattr(mail, "queue", JobQueue("mail", length=1))
 
     client.post(RESET, {"email": alice.email})
 
@@ -363,9 +365,9 @@ def test_mail_keeps_its_place_in_a_full_queue(
 
 
 def test_queue_that_ends_sends_what_waits(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    monkeypatch.setattr(mail, "PAUSES_SECONDS", (3600.0, 3600.0))
+    monkeypatch.setattr(background, "PAUSES_SECONDS", (3600.0, 3600.0))
     sent: list[int] = []
-    queue = mail.MailQueue()
+    queue = JobQueue("mail")
     for number in range(3):
         queue.put(partial(sent.append, number))
 
@@ -377,7 +379,7 @@ def test_queue_that_ends_sends_what_waits(monkeypatch: pytest.MonkeyPatch, caplo
 
 def test_queue_that_ends_tells_what_is_lost(caplog: Any) -> None:
     gate = threading.Event()
-    queue = mail.MailQueue()
+    queue = JobQueue("mail")
 
     def hang() -> None:
         gate.wait(PATIENCE_S)
@@ -388,14 +390,14 @@ def test_queue_that_ends_tells_what_is_lost(caplog: Any) -> None:
     queue.end(0.1)
     gate.set()
 
-    assert "mail lost: the process ends with 3 unsent" in caplog.text
+    assert "mail lost: the process ends with 3 unfinished" in caplog.text
 
 
 def test_full_queue_drops_and_says_so(
     alice: User, client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     gate = threading.Event()
-    monkeypatch.setattr(mail, "queue", small := mail.MailQueue(length=2))
+    monkeypatch.setattr(mail, "queue", small := JobQueue("mail", length=2))
     monkeypatch.setattr(
         letters, "_prepare_password_reset", lambda email: gate.wait(PATIENCE_S) and None
     )
