@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from todo_project.api.errors import TokenInvalid
+from todo_project.api.notes import notes_of
 
 from .callers import IssuerCaller, PersonalTokenCaller, SessionCaller, TokenUser, load_user
 from .issuers import is_jwt, is_outside, read_outside
@@ -102,4 +103,4 @@ def refuse_present_token(request: Request) -> None:
 
 def note_user(request: Request, user_id: UUID) -> None:
     """Tells the access log whose request it is."""
-    request._request.user_id_for_log = user_id  # type: ignore[attr-defined]
+    notes_of(request).user_id = user_id

@@ -19,7 +19,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from rest_framework.exceptions import Throttled
 
-from todo_project.api.limits import Usage
+from todo_project.api.notes import notes_of
 
 from .hashers import hashing, require_place
 from .models import User
@@ -138,7 +138,7 @@ def _told_to_wait() -> Iterator[None]:
 
 def _limited(request: HttpRequest, response: Response) -> Response:
     """The page of a form, as 429 where it was refused for its limit."""
-    usage: Usage | None = getattr(request, "rate_usage", None)
+    usage = notes_of(request).rate_usage
     if usage is not None and usage.is_exceeded:
         response.status_code = 429
         response["Retry-After"] = str(usage.reset_seconds)

@@ -12,12 +12,12 @@ from todo_project.api.errors import log_database_fault
 from todo_project.api.limits import (
     AddressThrottle,
     Counter,
-    Reservation,
     ScopedThrottle,
     admit,
     enforce,
     reserve,
 )
+from todo_project.api.notes import notes_of
 
 from .authentication import current_user
 from .credentials import canonical_email
@@ -52,7 +52,7 @@ class OwnPasswordThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         if request.method in self.methods:
-            enforce_own_password_tries(request._request, current_user(request))
+            enforce_own_password_tries(request, current_user(request))
         return True
 
 
@@ -77,7 +77,7 @@ def enforce_address_tries(request: HttpRequest) -> None:
     enforce(request, Counter.of(SignInThrottle.scope, client_network(request)))
 
 
-def enforce_password_tries(request: HttpRequest, email: str) -> None:
+def enforce_password_tries(request: HttpRequest | Request, email: str) -> None:
     """Counts a try of a password, of one account. Raises Throttled.
 
     From one network all tries count, so that whoever is locked out doesn't lock the owner out
@@ -93,10 +93,10 @@ def enforce_password_tries(request: HttpRequest, email: str) -> None:
     assert counter is not None
     reservation = reserve(counter)
     admit(request, reservation.usage)
-    request.password_try = reservation  # type: ignore[attr-defined]
+    notes_of(request).reservation = reservation
 
 
-def enforce_own_password_tries(request: HttpRequest, user: User) -> None:
+def enforce_own_password_tries(request: HttpRequest | Request, user: User) -> None:
     """Counts a try of the caller's own password, as a sign-in is. Raises Throttled.
 
     Who has no address can't sign in by one, and is told apart by the id.
@@ -104,12 +104,12 @@ def enforce_own_password_tries(request: HttpRequest, user: User) -> None:
     enforce_password_tries(request, user.email or str(user.pk))
 
 
-def give_try_back(request: HttpRequest) -> None:
+def give_try_back(request: HttpRequest | Request) -> None:
     """What was counted as a wrong password was none: it was right, or wasn't even looked at.
 
     Where the database fails now it stays counted: the answer is made already.
     """
-    reservation: Reservation | None = getattr(request, "password_try", None)
+    reservation = notes_of(request).reservation
     if reservation is not None:
         keep_try(request)
         try:
@@ -118,9 +118,9 @@ def give_try_back(request: HttpRequest) -> None:
             log_database_fault(error)
 
 
-def keep_try(request: HttpRequest) -> None:
+def keep_try(request: HttpRequest | Request) -> None:
     """The password was wrong, and `give_try_back` has nothing to do."""
-    request.password_try = None  # type: ignore[attr-defined]
+    notes_of(request).reservation = None
 
 
 def _guessing(email: str, network: str) -> str:

@@ -57,7 +57,7 @@ class HashingMixin(StrictInputMixin):
             if self.hashes():
                 self.place.enter_context(hashing())
         except ServiceUnavailable:
-            give_try_back(request._request)  # nothing was tried
+            give_try_back(request)  # nothing was tried
             raise
 
     def prepare(self) -> None:
@@ -90,7 +90,7 @@ def confirmed_user(request: Request, field: str, password: str) -> User:
     if not user.has_usable_password():
         raise no_password(field)
     if not user.check_password(password):
-        keep_try(request._request)
+        keep_try(request)
         raise ValidationError({field: [ErrorDetail("The password is wrong.", "wrong_password")]})
     return user
 

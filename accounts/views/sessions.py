@@ -46,14 +46,14 @@ class TokenView(HashingMixin, PublicView):
     @extend_schema(operation_id="auth_token", responses=TokenPairSerializer)
     def post(self, request: Request) -> Response:
         """Sign in: begins a session, and answers its tokens."""
-        enforce_password_tries(request._request, self.body["email"])
+        enforce_password_tries(request, self.body["email"])
         user = authenticate(request._request, **self.body)
         # Where addresses are to be confirmed first, the right password tells nobody that an account
         # was made: it may be the one that they just tried to register somebody else's address with.
         if not isinstance(user, User) or not (
             user.email_verified or not settings.REQUIRE_VERIFIED_EMAIL
         ):
-            keep_try(request._request)
+            keep_try(request)
             raise _invalid_credentials()
         note_user(request, user.pk)
         claims = Claims(user_id=user.pk, session_id=uuid7(), signed_in_at=timezone.now())
@@ -70,7 +70,7 @@ class TokenView(HashingMixin, PublicView):
                 refresh_hash=hash_token(pair.refresh),
                 expires_at=pair.refresh_expires_at,
                 user_agent=_user_agent(request),
-                address=client_address(request._request),
+                address=client_address(request),
             )
             user.sessions.end_beyond_limit()
         return Response(_token_pair(pair))

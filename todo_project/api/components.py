@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from rest_framework import exceptions
 
 from . import errors
+from .notes import Notes
 
 Schema = dict[str, Any]
 
@@ -191,7 +192,7 @@ def _content(examples: Schema) -> Schema:
 def _answer(fault: exceptions.APIException) -> Any:
     request = HttpRequest()
     request.method = "PATCH"  # whose answers have every header that any method's have
-    request.request_id = "0b7a7e3e-8d0c-4d0a-9a53-1f0c2ad1b8a5"  # type: ignore[attr-defined]
+    request.notes = Notes("0b7a7e3e-8d0c-4d0a-9a53-1f0c2ad1b8a5")  # type: ignore[attr-defined]
     return errors.error_response(request, fault)
 
 

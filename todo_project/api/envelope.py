@@ -15,6 +15,8 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from .notes import notes_of
+
 
 def success_body(request: HttpRequest | Request, data: Any, **meta: Any) -> dict[str, Any]:
     """The body of an answer that succeeded; `meta` joins the request's id."""
@@ -33,8 +35,7 @@ def error_body(
 
 def request_id(request: HttpRequest | Request) -> str:
     """The id that RequestMiddleware gave the request."""
-    value: str = request.request_id  # type: ignore[union-attr]
-    return value
+    return notes_of(request).request_id
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

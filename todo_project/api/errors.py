@@ -56,6 +56,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from .envelope import encode, error_body
+from .notes import notes_of
 from .parsers import PATCH_PARSERS
 
 logger = logging.getLogger(__name__)
@@ -371,7 +372,7 @@ def exception_handler(exception: Exception, context: Mapping[str, Any]) -> Respo
     if error is None:
         return None
     if is_connection_lost(exception):
-        context["request"]._request.is_connection_lost = True
+        notes_of(context["request"]).is_connection_lost = True
     return Response(
         _body(context["request"], error),
         status=error.status_code,

@@ -21,6 +21,8 @@ from rest_framework.views import APIView
 from todo_project.addresses import client_network
 from todo_project.environment import Rate
 
+from .notes import notes_of
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -142,20 +144,20 @@ def reserve(counter: Counter) -> Reservation:
     return Reservation(counter, counter.usage(hits, reset_seconds), window)
 
 
-def enforce(request: HttpRequest, counter: Counter | None) -> None:
+def enforce(request: HttpRequest | Request, counter: Counter | None) -> None:
     """Counts a try, and raises Throttled (429) where it is one too many."""
     if counter is not None:
         admit(request, count(counter))
 
 
-def admit(request: HttpRequest, usage: Usage) -> None:
+def admit(request: HttpRequest | Request, usage: Usage) -> None:
     """Raises Throttled (429) where a try that was counted is one too many.
 
     The tightest usage of the request is noted, for RequestMiddleware to write into headers.
     """
-    noted: Usage | None = getattr(request, "rate_usage", None)
-    if noted is None or usage.remaining <= noted.remaining:
-        request.rate_usage = usage  # type: ignore[attr-defined]
+    notes = notes_of(request)
+    if notes.rate_usage is None or usage.remaining <= notes.rate_usage.remaining:
+        notes.rate_usage = usage
     if usage.is_exceeded:
         raise Throttled(wait=usage.reset_seconds)
 
@@ -172,7 +174,7 @@ class ScopedThrottle(BaseThrottle):
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         if request.method in self.methods:
-            enforce(request._request, self.counter(request))
+            enforce(request, self.counter(request))
         return True
 
     def counter(self, request: Request) -> Counter | None:
@@ -184,4 +186,4 @@ class AddressThrottle(ScopedThrottle):
     """Counts the tries of a client's network."""
 
     def identity(self, request: Request) -> str:
-        return client_network(request._request)
+        return client_network(request)

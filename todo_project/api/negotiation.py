@@ -27,7 +27,7 @@ class JSONNegotiation(DefaultContentNegotiation):
         if accept not in _USUAL:
             if len(accept) > ACCEPT_MAX_CHARACTERS:
                 raise NotAcceptable()
-            accepted = {(t.main_type, t.sub_type) for t in request._request.accepted_types}
+            accepted = {(t.main_type, t.sub_type) for t in request.accepted_types}
             if not accepted & _RANGES:
                 raise NotAcceptable()
         return renderer, renderer.media_type

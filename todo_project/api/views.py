@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 
 from .errors import EncodedBody, PayloadTooLarge
 from .negotiation import JSONNegotiation
+from .notes import notes_of
 from .parsers import content_length
 from .permissions import Scope
 from .serializers import EmptyBody, QuerySerializer, StrictSerializer
@@ -83,7 +84,7 @@ class StrictInputMixin(APIView):
         response = super().dispatch(request, *args, **kwargs)
         if (
             was_connected
-            and getattr(request, "is_connection_lost", False)
+            and notes_of(request).is_connection_lost
             and time.monotonic() - started < settings.REQUEST_TIME_LIMIT_SECONDS / 4
         ):
             connection.close()

@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid4
 
 from todo_project import logs
 from todo_project.api.errors import as_api_exception, error_response, internal_error
-from todo_project.api.limits import Usage
+from todo_project.api.notes import Notes, notes_of
 from todo_project.watchdog import watchdog
 
 from . import GetResponse
@@ -47,7 +47,7 @@ class RequestMiddleware:
         started = time.perf_counter()
         sent_id = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else str(uuid4())
-        request.request_id = request_id  # type: ignore[attr-defined]
+        request.notes = Notes(request_id)  # type: ignore[attr-defined]
         logs.request_id.set(request_id)
         with watchdog:
             response = self.get_response(request)
@@ -91,7 +91,7 @@ class RequestMiddleware:
 
 
 def _write_rate_headers(request: HttpRequest, response: HttpResponseBase) -> None:
-    usage: Usage | None = getattr(request, "rate_usage", None)
+    usage = notes_of(request).rate_usage
     if usage is not None:
         response["RateLimit-Limit"] = str(usage.limit)
         response["RateLimit-Remaining"] = str(usage.remaining)
@@ -106,7 +106,7 @@ def _readable(route: str) -> str:
 
 def _user_id(request: HttpRequest) -> str | None:
     # What the views noted, or admin loaded anyway: its `request.user` would query for one.
-    user_id = getattr(request, "user_id_for_log", None)
+    user_id = notes_of(request).user_id
     if user_id is None:
         user_id = getattr(getattr(request, "_cached_user", None), "pk", None)
     return None if user_id is None else str(user_id)
