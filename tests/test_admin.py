@@ -934,9 +934,9 @@ def test_delete_user_with_tasks(
     assert f"1 personal token and {told}." in page
     assert "Task 1" not in page
 
-    # The same; the log; groups, permissions and log entries of the user; the user; a savepoint made
-    # and released.
-    with django_assert_num_queries(SIGN_IN_QUERIES + 13):
+    # The same; the log; the clock; groups, permissions and log entries of the user; the user; a
+    # savepoint made and released.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 14):
         assert_saved(olga_admin.post(path, {"post": "yes"}))
     assert not User.objects.filter(pk=alice.pk).exists()
     assert list(Task.objects.values_list("user", flat=True)) == [bob.pk]
