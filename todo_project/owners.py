@@ -77,7 +77,7 @@ class Stamped(migrations.RunSQL):
         undo = (
             self._triggers(columns_before)
             if columns_before
-            else [f"DROP TRIGGER {name} ON {table}" for name in self._names()]
+            else tuple(f"DROP TRIGGER {name} ON {table}" for name in self._names())
         )
         super().__init__(self._triggers(columns), reverse_sql=undo)
 
@@ -85,12 +85,12 @@ class Stamped(migrations.RunSQL):
         """In the order in which those of an update run: PostgreSQL's, by name."""
         return [f"{self.table}_stamp_{what}" for what in ("delete", "insert", "keep", "update")]
 
-    def _triggers(self, columns: Sequence[str]) -> list[str]:
+    def _triggers(self, columns: Sequence[str]) -> tuple[str, ...]:
         delete, insert, keep, update = self._names()
         compared = (*_COMMON_COLUMNS, *columns)
         new = ", ".join(f"NEW.{column}" for column in compared)
         old = ", ".join(f"OLD.{column}" for column in compared)
-        return [
+        return (
             f"""
             CREATE OR REPLACE TRIGGER {insert} BEFORE INSERT ON {self.table}
             FOR EACH ROW WHEN (NEW.version = 0)
@@ -113,4 +113,4 @@ class Stamped(migrations.RunSQL):
             REFERENCING OLD TABLE AS gone
             FOR EACH STATEMENT EXECUTE FUNCTION todo_stamp_deleted('{self.type_name}')
             """,
-        ]
+        )
