@@ -99,8 +99,11 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
         return field
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """No filters by URL: `?title__regex=` reads all rows, `?refresh_hash__gt=` tells a hash."""
-        return False
+        """No filters by URL but `list_filter`'s own.
+
+        `?title__regex=` reads all rows, `?refresh_hash__gt=` tells a hash.
+        """
+        return lookup in {getattr(choice, "parameter_name", None) for choice in self.list_filter}
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """No values from the URL: Django's widgets fail on malformed ones."""
