@@ -248,9 +248,9 @@ def results_of_second_runs(migration: Migration, prefix: str) -> Iterator[Conten
 
 
 def not_atomic() -> list[Migration]:
-    """All that there are, other packages' included."""
-    migrations = MigrationLoader(None).disk_migrations.values()
-    return [migration for migration in migrations if not migration.atomic]
+    """All that there are, other packages' included, in order."""
+    migrations = MigrationLoader(None).disk_migrations  # in another order in each process
+    return [migration for _, migration in sorted(migrations.items()) if not migration.atomic]
 
 
 @pytest.fixture
