@@ -205,7 +205,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 def belongings() -> list[ForeignObjectRel]:
-    """The relations whose rows the database deletes with their user."""
+    """The relations whose rows the database deletes with their user, and that are things of theirs.
+
+    What keeps track of these, such as the clock and the log of changes, has no name on the user.
+    """
     return [
         relation
         for relation in User._meta.related_objects

@@ -9,7 +9,7 @@ from django.db.models.functions import Length, Now
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
 
-from todo_project.owners import owner_key
+from todo_project.owners import Versioned, owner_key
 from todo_project.text import validate_line, validate_marks
 
 TITLE_MAX_CHARACTERS = 255
@@ -49,7 +49,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return tasks
 
 
-class Task(models.Model):
+class Task(Versioned):
     """Something that a person wants to get done."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -84,7 +84,17 @@ class Task(models.Model):
             # Serves admin's list of one owner's tasks, and the deletion of the owner.
             models.Index(fields=["user", "id"], name="tasks_task_user_id"),
             # Serves lists in their default order, and every page of them.
-            models.Index(fields=["user", "-created_at", "-id"], name="tasks_task_user_created"),
+            models.Index(
+                fields=["user", "-created_at", "-id"],
+                condition=Q(deleted_at=None),
+                name="tasks_task_user_live",
+            ),
+            # Serves the trash, and `manage.py purge_expired`.
+            models.Index(
+                fields=["user", "-deleted_at", "-id"],
+                condition=Q(deleted_at__isnull=False),
+                name="tasks_task_user_trash",
+            ),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

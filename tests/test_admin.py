@@ -17,6 +17,7 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -905,6 +906,140 @@ def test_deactivate_queries(
         assert_saved(act(olga_admin, USERS, "deactivate", *users))
 
 
+# --- The trash --------------------------------------------------------------------------------
+
+
+def test_trash_can_be_listed(olga_admin: Client, alice: User) -> None:
+    """[D1] Beside everything, which is listed where nothing is chosen."""
+    make_tasks(alice, 2)
+    Task.objects.filter(title="Task 0").update(deleted_at=Now())
+
+    pages = {choice: html(olga_admin.get(f"{TASKS}{choice}")) for choice in ("", *TRASH)}
+
+    shown = {choice: sorted(set(re.findall(r"Task \d", page))) for choice, page in pages.items()}
+    both = ["Task 0", "Task 1"]
+    assert shown == {"": both, "?trash=yes": ["Task 0"], "?trash=no": ["Task 1"], "?trash=x": both}
+
+
+TRASH = ("?trash=yes", "?trash=no", "?trash=x")
+
+
+@pytest.mark.parametrize(
+    ("action", "moved", "left", "told_so", "entry"),
+    [
+        pytest.param(
+            "move_to_trash",
+            "Task 1",
+            "Task 0",
+            "Moved to the trash: 1 task. Left alone: 1 (in the trash already).",
+            "Moved to the trash.",
+            id="move",
+        ),
+        pytest.param(
+            "restore",
+            "Task 0",
+            "Task 1",
+            "Restored 1 task. Left alone: 1 (not in the trash).",
+            "Restored.",
+            id="restore",
+        ),
+    ],
+)
+def test_tasks_move_into_the_trash_and_back(
+    action: str,
+    moved: str,
+    left: str,
+    told_so: str,
+    entry: str,
+    olga: User,
+    olga_admin: Client,
+    alice: User,
+) -> None:
+    """[D1] What is there already stays as it is."""
+    make_tasks(alice, 2)
+    Task.objects.filter(title="Task 0").update(deleted_at=Now())
+    before = {task.title: task for task in Task.objects.all()}
+
+    response = act(olga_admin, TASKS, action, *before.values())
+
+    after = {task.title: task for task in Task.objects.all()}
+    assert told(olga_admin, response) == [told_so]
+    assert (after[moved].deleted_at is None) != (before[moved].deleted_at is None)
+    assert after[moved].updated_at == before[moved].updated_at
+    assert after[left].deleted_at == before[left].deleted_at
+    assert logged(olga) == [(CHANGE, str(after[moved].pk), entry)]
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_trash_queries(
+    count: int, olga_admin: Client, make_user: MakeUser, django_assert_num_queries: CountQueries
+) -> None:
+    for n in range(count):
+        make_tasks(make_user(f"row{n}@example.com"), 1)
+    tasks = list(Task.objects.all())
+    for action in ("move_to_trash", "restore"):
+        act(olga_admin, TASKS, action, tasks[0])  # Django remembers content types
+
+    # The list's count; the owners and their clocks; the tasks, read and written; the log; a
+    # savepoint made and released.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 8):
+        assert_saved(act(olga_admin, TASKS, "move_to_trash", *tasks))
+    assert Task.objects.filter(deleted_at=None).count() == 0
+
+
+@pytest.mark.parametrize("action", ["move_to_trash", "restore"])
+def test_trash_is_for_whoever_may_change_tasks(
+    action: str, olaf: User, olaf_admin: Client, task: Task
+) -> None:
+    olaf.user_permissions.set(Permission.objects.filter(codename="view_task"))
+    Task.objects.update(deleted_at=None if action == "move_to_trash" else Now())
+    before = Task.objects.values().get()
+
+    act(olaf_admin, TASKS, action, task)
+
+    assert Task.objects.values().get() == before
+
+
+def test_nobody_counts_the_whole_trash(olga_admin: Client, task: Task) -> None:
+    """Django's facets would, for every page that asks for them."""
+    with CaptureQueriesContext(connection) as captured:
+        html(olga_admin.get(f"{TASKS}?_facets=True"))
+
+    assert not any("FILTER" in query["sql"] for query in captured)
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        pytest.param(f"{TASKS}{{task}}/change/", {"title": "x"}, id="change"),
+        pytest.param(f"{TASKS}{{task}}/delete/", {"post": "yes"}, id="delete"),
+        *(
+            pytest.param(TASKS, {"action": action, "post": "yes"}, id=action)
+            for action in ("move_to_trash", "restore", "delete_selected")
+        ),
+    ],
+)
+def test_tasks_are_written_under_their_owners_clock(
+    path: str, form: dict[str, str], olga_admin: Client, task: Task
+) -> None:
+    """[V1] Before their rows: as the API does, which would else wait for admin for ever."""
+    Task.objects.update(deleted_at=Now() if form.get("action") == "restore" else None)
+    whole = {**task_form(task), **form, "_selected_action": str(task.pk)}
+
+    with CaptureQueriesContext(connection) as captured:
+        assert_saved(olga_admin.post(path.format(task=task.pk), whole))
+
+    statements = [query["sql"] for query in captured]
+    locked = [n for n, sql in enumerate(statements) if "todo_project_clock" in sql]
+    written = [
+        n
+        for n, sql in enumerate(statements)
+        if re.match(r'(UPDATE|DELETE FROM) "tasks_task"|SELECT .*"tasks_task".* FOR ', sql)
+    ]
+    assert len(locked) == 1
+    assert locked[0] < written[0]
+
+
 # --- The deletion of users --------------------------------------------------------------------
 
 
@@ -934,9 +1069,9 @@ def test_delete_user_with_tasks(
     assert f"1 personal token and {told}." in page
     assert "Task 1" not in page
 
-    # The same; the log; groups, permissions and log entries of the user; the user; a savepoint made
-    # and released.
-    with django_assert_num_queries(SIGN_IN_QUERIES + 13):
+    # The same; the log; the clock; groups, permissions and log entries of the user; the user; a
+    # savepoint made and released.
+    with django_assert_num_queries(SIGN_IN_QUERIES + 14):
         assert_saved(olga_admin.post(path, {"post": "yes"}))
     assert not User.objects.filter(pk=alice.pk).exists()
     assert list(Task.objects.values_list("user", flat=True)) == [bob.pk]

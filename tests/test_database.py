@@ -60,7 +60,11 @@ def test_is_completed_cannot_be_set_apart_from_completed_at(task: Task) -> None:
 
 def test_indexes_are_these_and_each_names_its_reader() -> None:
     """[T3] The comments stand beside the declarations, in the models."""
-    assert _index_columns(Task) == {("user", "id"), ("user", "-created_at", "-id")}
+    assert _index_columns(Task) == {
+        ("user", "id"),
+        ("user", "-created_at", "-id"),
+        ("user", "-deleted_at", "-id"),
+    }
 
 
 @pytest.mark.django_db
@@ -73,7 +77,8 @@ def test_indexes_of_the_tasks_table() -> None:
     assert definitions == {
         "btree (id)",
         "btree (user_id, id)",
-        "btree (user_id, created_at DESC, id DESC)",
+        "btree (user_id, created_at DESC, id DESC) WHERE (deleted_at IS NULL)",
+        "btree (user_id, deleted_at DESC, id DESC) WHERE (deleted_at IS NOT NULL)",
     }
 
 

@@ -700,7 +700,7 @@ def test_pages_use_the_index_whatever_their_depth(alice: User, alice_client: Api
     with connection.cursor() as sql:
         sql.execute(f"EXPLAIN (FORMAT JSON) {statement}", params)
         plan = json.dumps(sql.fetchone()[0])
-    assert "tasks_task_user_created" in plan
+    assert "tasks_task_user_live" in plan
     assert '"Node Type": "Sort"' not in plan
     assert "ROW(created_at, id) < ROW(" in plan
     assert "OFFSET" not in statement

@@ -221,3 +221,33 @@ def test_rows_from_before_survive_the_rules_of_texts(
     assert value(session, "SELECT length(description) FROM tasks_task") == 20_000
     found = session.execute("SELECT email FROM accounts_user ORDER BY id").fetchall()
     assert [email for (email,) in found] == kept
+
+
+BEFORE_CLOCKS = ("tasks", "0006_task_folded")
+CLOCKS_GONE = ("todo_project", "0003_refuse_function")
+
+
+def test_rows_from_before_the_clocks_have_their_first_version(
+    session: Session, new_database: str, migrates: list[subprocess.Popen[str]]
+) -> None:
+    """[V1] Nobody's devices followed them. Back, the tasks stay as they are, and forth again."""
+    ids = [f"0198f000-0000-7000-8000-{n:012}" for n in range(1, 2_002)]  # three batches
+    apply(migrates, new_database, *BEFORE_CLOCKS)
+    with session.cursor() as cursor:
+        cursor.executemany(ADD_USER, [(id_, f"{id_}@example.com", "") for id_ in ids])
+        session.execute(ADD_TASK, [ids[0], ids[0], "Buy milk", None])
+
+    for _ in range(2):
+        apply(migrates, new_database)
+
+        clocks = "SELECT count(*), min(version), max(version) FROM todo_project_clock"
+        assert session.execute(clocks).fetchone() == (len(ids), 1, 1)
+        assert value(session, "SELECT version FROM tasks_task WHERE deleted_at IS NULL") == 1
+        assert value(session, "SELECT count(*) FROM todo_project_change") == 0
+        session.execute("UPDATE tasks_task SET description = 'Two litres'")
+        assert value(session, "SELECT version FROM tasks_task") == 2
+        assert value(session, "SELECT count(*) FROM todo_project_change") == 1
+
+        apply(migrates, new_database, *CLOCKS_GONE)
+        apply(migrates, new_database, *BEFORE_CLOCKS)
+        session.execute("UPDATE tasks_task SET description = NULL")

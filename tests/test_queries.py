@@ -166,7 +166,7 @@ class Statements:
                 cursor.execute("DEALLOCATE plan")
 
 
-OWN = "tasks_task_user_created"
+OWN = "tasks_task_user_live"
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,22 @@
 For the `admin` modules of both apps. Django imports it with them.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import model_ngettext
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.db.models import DateTimeField, Q, QuerySet
+from django.db.models import DateTimeField, Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from todo_project.api.views import read_uuid
@@ -82,6 +86,7 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
     list_per_page = 100
     ordering = ("-id",)  # UUIDv7: by age
     sortable_by = ()
+    show_facets = admin.ShowFacets.NEVER  # they count the whole table
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return IndexedChangeList
@@ -94,8 +99,11 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
         return field
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """No filters by URL: `?title__regex=` reads all rows, `?refresh_hash__gt=` tells a hash."""
-        return False
+        """No filters by URL but `list_filter`'s own.
+
+        `?title__regex=` reads all rows, `?refresh_hash__gt=` tells a hash.
+        """
+        return lookup in {getattr(choice, "parameter_name", None) for choice in self.list_filter}
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """No values from the URL: Django's widgets fail on malformed ones."""
@@ -145,3 +153,27 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
             return None
         with transaction.atomic():
             return super().response_action(request, queryset)
+
+
+def tell(
+    model_admin: LargeTableAdmin,
+    request: HttpRequest,
+    done: str,
+    changed: int,
+    left_alone: Counter[str],
+) -> None:
+    """What an action did, such as "Ended 1 session. Left alone: 2 (ended already)."."""
+    message = f"{done} {changed} {model_ngettext(model_admin.opts, changed)}."
+    reasons = [f"{count} ({reason})" for reason, count in sorted(left_alone.items()) if count]
+    if reasons:
+        message += f" Left alone: {', '.join(reasons)}."
+    level = messages.SUCCESS if changed else messages.WARNING
+    model_admin.message_user(request, message, level)
+
+
+def log_changes(
+    request: HttpRequest, changed: Iterable[Model], message: str, *, flag: int = CHANGE
+) -> None:
+    """An entry in the admin log for each of them, in one query."""
+    assert request.user.pk is not None  # admin has asked for a sign-in
+    LogEntry.objects.log_actions(request.user.pk, changed, flag, message)

@@ -259,6 +259,11 @@ PERSONAL_TOKEN_LIFETIME = timedelta(days=365)  # where whoever makes it says not
 PERSONAL_TOKENS_PER_USER = 50  # each is a way in that somebody has to keep in mind
 # For so long one that has expired is told from one that never was.
 PERSONAL_TOKENS_KEPT = timedelta(days=30)
+TRASH_KEPT = timedelta(days=30)  # from the deletion until it is for good
+# For so long a device that was away is told what changed; after that it fetches everything anew.
+# Longer than TRASH_KEPT, so that the log of what is purged from the trash is still there.
+CHANGES_KEPT = timedelta(days=90)
+IDEMPOTENCY_KEYS_KEPT = timedelta(hours=24)  # for so long a repeated write gets the first answer
 # How far the clocks of two instances may be apart: what one has just issued the other accepts.
 CLOCK_SKEW = timedelta(seconds=60)
 

@@ -27,9 +27,10 @@ from django.utils.safestring import SafeString
 
 from accounts.credentials import canonical_email
 from accounts.models import User, belongings
-from todo_project.admin import LargeTableAdmin, capped_count
+from todo_project.admin import LargeTableAdmin, capped_count, log_changes, tell
+from todo_project.clock import lock_clocks
 
-from .operators import log_changes, may_manage, operator_id, tell
+from .operators import may_manage, operator_id
 
 RIGHTS = ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
 
@@ -158,6 +159,14 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
             for user in User.objects.filter(acted, pk__in=[user.id for user in users])
         ]
         return shown, {"users": len(users)}, {"operators"} if forbidden else set(), protected
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        lock_clocks([obj.pk])
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        lock_clocks(queryset.values_list("pk", flat=True))
+        super().delete_queryset(request, queryset)
 
     @admin.action(permissions=["change"], description="Deactivate selected users")
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

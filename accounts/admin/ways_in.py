@@ -15,10 +15,10 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from accounts.models import Identity, PersonalToken, Session, User
-from todo_project.admin import LargeTableAdmin
+from todo_project.admin import LargeTableAdmin, log_changes, tell
 from todo_project.api.views import read_uuid
 
-from .operators import log_changes, may_manage, tell
+from .operators import may_manage
 
 
 class EndedHereAdmin(LargeTableAdmin):

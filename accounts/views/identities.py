@@ -20,6 +20,7 @@ from accounts.serializers import IdentityLinkSerializer, IdentitySerializer
 from accounts.throttles import OwnPasswordThrottle
 from todo_project.api.errors import CallerMoved, Conflict, TokenExpired, TokenInvalid
 from todo_project.api.views import StrictInputMixin, read_uuid
+from todo_project.clock import lock_clocks
 
 from .base import HashingMixin, confirmed_user, locked_user
 
@@ -134,11 +135,14 @@ def _linked(request: Request, password: str, claims: OutsideClaims) -> Identity:
 def _lock_owner(caller_id: UUID, identities: IdentityQuerySet) -> User | None:
     """Whose identity it is, locked, and the caller; None where it is nobody's.
 
-    Users before identities, in the order of their ids: as everybody, or two wait for each other.
+    The clock of whoever may go, then users before identities, in the order of their ids: as
+    everybody, or two wait for each other.
     The owner against key shares, too: what is being inserted for that account now, such as a task,
     is seen afterwards, or finds no account.
     """
     owner_id: UUID | None = identities.values_list("user_id", flat=True).first()
+    if owner_id is not None and owner_id != caller_id:
+        lock_clocks([owner_id])
     locked: dict[UUID, User | None] = {}
     for user_id in sorted({caller_id, owner_id or caller_id}):
         users = User.objects.select_for_update(no_key=user_id == caller_id)

@@ -19,6 +19,7 @@ from accounts.serializers import DeletionSerializer, ProfileUpdateSerializer, Us
 from accounts.throttles import OwnPasswordThrottle, OwnProfileThrottle
 from todo_project.api.errors import SignInTooOld, TokenInvalid
 from todo_project.api.permissions import Scope
+from todo_project.clock import lock_clocks
 
 from .base import HashingMixin, confirmed_user, locked_user
 
@@ -31,6 +32,7 @@ class DeletionMixin(HashingMixin):
 
     def delete_account(self, request: Request) -> Response:
         with transaction.atomic():
+            lock_clocks([current_user(request).pk])
             user = _confirmed_for_deletion(request, self.body.get("password"))
             if LogEntry.objects.filter(user=user).exists():
                 raise _operators_stay()

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.models import Session as AdminSession
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -10,18 +11,21 @@ from django.db import connections, models, transaction
 from django.db.models.functions import Now
 
 from accounts.models import PersonalToken, RemovedIdentity, Session
-from todo_project.models import RateCounter
+from todo_project.models import Change, IdempotencyKey, RateCounter
+from todo_project.owners import Versioned
+from todo_project.purging import purge_changes, purge_trash
 
 BATCH_ROWS = 1000
 
 
 class Command(BaseCommand):
-    """Deletes expired sessions and counters, in batches that hold locks for milliseconds."""
+    """Deletes what has expired, in batches that hold locks for milliseconds."""
 
     help = (
         "Delete expired sessions, operators' sessions and rate counters, personal tokens that "
         "expired a month ago, and marks of removed identities from which no token counts any "
-        "more. Safe at any time."
+        "more; what has lain in the trash for a month, changes of three months ago, and the "
+        "answers that were kept for a repeated write for a day. Safe at any time."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,14 +41,21 @@ class Command(BaseCommand):
             (AdminSession, "expire_date", timedelta()),
             (RateCounter, "expires_at", timedelta()),
             (PersonalToken, "expires_at", settings.PERSONAL_TOKENS_KEPT),
+            (IdempotencyKey, "created_at", settings.IDEMPOTENCY_KEYS_KEPT),
             (
                 RemovedIdentity,
                 "removed_at",
                 settings.OUTSIDE_TOKEN_MAX_LIFETIME + settings.CLOCK_SKEW,
             ),
         ):
-            deleted = delete_expired(model, field, kept_for, batch_rows=options["batch"])
-            self.stdout.write(f"{model._meta.label}: {deleted} deleted")
+            self._tell(model, delete_expired(model, field, kept_for, batch_rows=options["batch"]))
+        for table in apps.get_models():
+            if issubclass(table, Versioned):
+                self._tell(table, purge_trash(table, batch_rows=options["batch"]))
+        self._tell(Change, purge_changes(batch_rows=options["batch"]))
+
+    def _tell(self, model: type[models.Model], deleted: int) -> None:
+        self.stdout.write(f"{model._meta.label}: {deleted} deleted")
 
 
 def delete_expired(

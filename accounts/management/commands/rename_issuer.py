@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError, connections, transaction
 
 from accounts.models import ISSUER_MAX_CHARACTERS, Identity, User
+from todo_project.clock import lock_clocks
 
 SHOWN_MAX = 20
 
@@ -61,6 +62,8 @@ class Command(BaseCommand):
         in_the_way = identities.filter(
             issuer=new, subject__in=identities.filter(issuer=old).values("subject")
         )
+        moved = identities.filter(issuer__in=(old, new), subject__in=in_the_way.values("subject"))
+        lock_clocks(moved.values_list("user_id", flat=True), using="direct")
         kept = []
         for newer in in_the_way.order_by("id"):
             older = identities.get(issuer=old, subject=newer.subject)

@@ -36,11 +36,15 @@ DESCRIBED_SHARE = 0.35
 LONG_SHARE = 0.005
 
 COPY_TASKS = """
-    COPY tasks_task (id, user_id, title, description, completed_at, created_at, updated_at)
+    COPY tasks_task (
+        id, user_id, title, description, completed_at, created_at, updated_at, version
+    )
     FROM STDIN (FORMAT BINARY)
 """
-COLUMN_TYPES = ("uuid", "uuid", "text", "text", "timestamptz", "timestamptz", "timestamptz")
-TaskRow = tuple[UUID, UUID, str, str | None, datetime | None, datetime, datetime]
+COLUMN_TYPES = ("uuid", "uuid", "text", "text", *["timestamptz"] * 3, "int8")
+TaskRow = tuple[UUID, UUID, str, str | None, datetime | None, datetime, datetime, int]
+# Their clocks begin so, and nobody follows people who are not there yet: nothing needs the log.
+FIRST_VERSION = 1
 
 VERBS = (
     "Answer", "Archive", "Book", "Call", "Cancel", "Check", "Clean", "Compare", "Draft", "File",
@@ -213,6 +217,7 @@ def _task_rows(user: Any, count: int, random: Random) -> Iterator[TaskRow]:
             changed_at if is_completed else None,
             created_at,
             changed_at if is_changed else created_at,
+            FIRST_VERSION,
         )
 
 
