@@ -6,13 +6,16 @@ https://docs.djangoproject.com/en/5.2/ref/databases/#subclassing-the-built-in-da
 
 import select
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, cast
 
 import psycopg
 from django.conf import settings
+from django.db import transaction
 from django.db.backends.postgresql import base
+
+from .pipeline import Execution, execute_together
 
 CONNECT_TIMEOUT_MIN_SECONDS = 2  # psycopg takes none that is shorter
 # How many statements a connection keeps: prepared by PostgreSQL, with a cursor here. One earns its
@@ -31,14 +34,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         Raises what Django's cursors raise. It is one of those where queries are logged or wrapped;
         and where psycopg writes the parameters into them, because it would keep what it wrote.
         """
-        if self.queries_logged or self.execute_wrappers or not self._server_binds:
+        if not self._keeps_cursors:
             with self.cursor() as django_cursor:
                 django_cursor.execute(sql, parameters)
                 return cast("list[tuple[Any, ...]]", django_cursor.fetchall())
-        if self.connection is None:
-            self.ensure_connection()
-        self.validate_thread_sharing()
-        self.validate_no_broken_transaction()
+        self._get_ready()
         with self.wrap_database_errors:
             is_known = sql in self._statements
             statement = self._statement(sql, keep=is_known)
@@ -46,10 +46,58 @@ class DatabaseWrapper(base.DatabaseWrapper):
             values = [parameters[name] for name in statement.names]
             cursor.execute(statement.sql, values, prepare=is_known)
             rows = cursor.fetchall()
-            result = cursor.pgresult
-            assert result is not None
-            result.clear()  # the rows are not to be kept
+            _let_go(cursor)
             return rows
+
+    def fetch_each(
+        self, statements: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> list[list[tuple[Any, ...]]]:
+        """The rows of each of several statements, which take one round trip together.
+
+        They are done all or none. In autocommit they are one transaction; in an atomic() block
+        they belong to its own, and the BEGIN of a block that starts with them goes with them.
+        Each sees what was committed before it began, which parts of one statement don't.
+
+        Raises what Django's cursors raise: the error of the first that fails. Where fetch_all()
+        uses Django's cursors the statements go one by one, in a transaction all the same.
+        """
+        self._get_ready()
+        if not self._keeps_cursors:
+            with transaction.atomic(using=self.alias, savepoint=False):
+                return [self.fetch_all(sql, parameters) for sql, parameters in statements]
+        with self.wrap_database_errors:
+            executions = list(self._executions(statements))
+            try:
+                execute_together(self.connection, executions)
+                return [execution.cursor.fetchall() for execution in executions]
+            finally:
+                for execution in executions:
+                    _let_go(execution.cursor)
+
+    def _executions(
+        self, statements: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> Iterator[Execution]:
+        cursors = set[psycopg.Cursor[Any]]()
+        for sql, parameters in statements:
+            is_known = sql in self._statements
+            statement = self._statement(sql, keep=is_known)
+            cursor = statement.cursor
+            if cursor in cursors:  # it has one result, and this is the statement's second
+                cursor = psycopg.RawCursor(self.connection)
+            cursors.add(cursor)
+            values = [parameters[name] for name in statement.names]
+            yield Execution(cursor, statement.sql, values, prepare=is_known)
+
+    @property
+    def _keeps_cursors(self) -> bool:
+        return self._server_binds and not self.queries_logged and not self.execute_wrappers
+
+    def _get_ready(self) -> None:
+        """What Django does before it makes a cursor."""
+        if self.connection is None:
+            self.ensure_connection()
+        self.validate_thread_sharing()
+        self.validate_no_broken_transaction()
 
     def _statement(self, sql: str, *, keep: bool) -> "_Statement":
         """The one of `sql`, which is kept from its second use on, when it is prepared.
@@ -111,6 +159,12 @@ class _Statement(NamedTuple):
     cursor: psycopg.Cursor[Any]
     sql: bytes
     names: tuple[str, ...]
+
+
+def _let_go(cursor: psycopg.Cursor[Any]) -> None:
+    """The rows are not to be kept with the cursor."""
+    if cursor.pgresult is not None:
+        cursor.pgresult.clear()
 
 
 @lru_cache(maxsize=STATEMENTS_MAX)
