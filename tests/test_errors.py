@@ -1,6 +1,8 @@
 """One shape for every error from every source [B3], in the contract's order [E1]."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from psycopg import errors as psycopg_errors
 from tasks.models import Task
 from tests.client import ApiClient, assert_error
 from todo_project import urls
+from todo_project.api.views import ORDER
 
 LIST = "/api/me/tasks"
 
@@ -223,3 +226,15 @@ def test_order_of_errors(
 
     assert response.status_code == status
     assert json.loads(response.content).keys() == {"error", "meta"}
+
+
+def test_order_of_errors_is_the_contracts() -> None:
+    """[E1]"""
+    contract = Path(__file__).parent.parent.joinpath("docs", "contract.md").read_text()
+    (sentence,) = re.findall(
+        r"Order where several apply \[E1\]: 404 of the route, (.+?)\. ", contract
+    )
+
+    promised = [status.partition(" of ")[0] for status in sentence.split(", ")]
+
+    assert promised == [str(status) for status in ORDER]

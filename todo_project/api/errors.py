@@ -293,6 +293,13 @@ def internal_error() -> exceptions.APIException:
 
 
 def as_api_exception(exception: Exception) -> exceptions.APIException | None:
+    """What `own_error` gives; tells the operator where the database failed."""
+    if isinstance(exception, DatabaseError) and is_database_fault(exception):
+        log_database_fault(exception)
+    return own_error(exception)
+
+
+def own_error(exception: Exception) -> exceptions.APIException | None:
     """The API's own error for `exception`; None where it is a defect of the server."""
     match exception:
         case exceptions.APIException():
@@ -308,7 +315,6 @@ def as_api_exception(exception: Exception) -> exceptions.APIException | None:
         case SuspiciousOperation():
             return exceptions.ValidationError("The request is malformed.")
         case DatabaseError() if is_database_fault(exception):
-            log_database_fault(exception)
             return ServiceUnavailable()
     return None
 
