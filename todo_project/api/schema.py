@@ -29,12 +29,13 @@ from uritemplate import variables
 from todo_project.text import NO_LINE
 
 from .components import (
-    ERRORS,
+    ERROR_STATUSES,
     HEADERS,
     JSON,
     RARE_ERROR,
     RATE_HEADERS,
     Schema,
+    error_name,
     error_responses,
     header_references,
     object_schema,
@@ -180,11 +181,14 @@ class EnvelopeSchema(AutoSchema):
         successes = {
             str(status): self._success(status, serializer)
             for status, serializer in declared.items()
-            if status not in ERRORS
+            if status not in ERROR_STATUSES
         }
-        errors = {*self._error_statuses(is_creation=201 in declared), *(ERRORS.keys() & declared)}
+        errors = {
+            *self._error_statuses(is_creation=201 in declared),
+            *(ERROR_STATUSES & declared.keys()),
+        }
         own_errors = {
-            str(status): reference("responses", ERRORS[status].name) for status in sorted(errors)
+            str(status): reference("responses", error_name(status)) for status in sorted(errors)
         }
         return successes | own_errors | {"default": reference("responses", RARE_ERROR)}
 

@@ -152,6 +152,11 @@ class StrictInputMixin(APIView):
         """
 
     @property
+    def default_response_headers(self) -> dict[str, str]:
+        """REST framework's own, but for `Allow`, which goes with 405 alone."""
+        return {"Vary": "Accept"} if len(self.renderer_classes) > 1 else {}
+
+    @property
     def operation(self) -> str:
         """The key of the running operation in the tables of serializers."""
         action: str | None = getattr(self, "action", None)
