@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from .errors import CODES, FIELD_CODES, ApiException, error_response
+from .errors import CODES, EXAMPLE_ETAG, FIELD_CODES, ApiException, error_response
 
 Schema = dict[str, Any]
 
@@ -46,6 +46,14 @@ HEADERS: Mapping[str, Schema] = {
         pattern="^[A-Za-z0-9._-]{1,64}$",
     ),
     "Location": _header("Path of what was created.", type="string", format="uri-reference"),
+    "ETag": _header(
+        "Of what is answered, opaque; for `If-Match` and `If-None-Match`.", type="string"
+    ),
+    "Idempotent-Replayed": _header(
+        "`true` where the `Idempotency-Key` came before, and its answer is given again.",
+        is_required=False,
+        type="string",
+    ),
     "Link": _header(
         'Path of the next page: `<path>; rel="next"`.', is_required=False, type="string"
     ),
@@ -68,6 +76,38 @@ HEADERS: Mapping[str, Schema] = {
     ),
 }
 RATE_HEADERS = [name for name in HEADERS if name.startswith("RateLimit-")]
+
+
+def _header_parameter(name: str, description: str) -> Schema:
+    """Its example stands in the description: pages would send any other unasked."""
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+IF_MATCH = _header_parameter(
+    "If-Match",
+    "Only while the resource has this `ETag`, or one of several, such as "
+    f"`{EXAMPLE_ETAG}`; else 412. Without it the write is done whatever is there.",
+)
+IF_NONE_MATCH = _header_parameter(
+    "If-None-Match",
+    f"The `ETag` of what you have, such as `{EXAMPLE_ETAG}`: 304 while nothing has changed.",
+)
+IF_NONE_MATCH_ANY = _header_parameter(
+    "If-None-Match",
+    "`*`: create it under this id, which you have chosen; 412 where there is one already.",
+)
+IDEMPOTENCY_KEY = _header_parameter(
+    "Idempotency-Key",
+    "Any new text of 1 to 255 visible ASCII characters, such as "
+    "`9b2c1f0e-5d41-4c0a-8f37-2f6f3f1d2a10`. A repeat of the request with the same key changes "
+    "nothing, and gets the first one's answer.",
+)
 
 # --- Errors -----------------------------------------------------------------------------------
 
@@ -95,10 +135,17 @@ def error_name(status: int) -> str:
 RARE_ERROR = "RareError"
 
 
-def error_responses() -> Schema:
+NOT_MODIFIED = "NotModified"
+
+
+def shared_responses() -> Schema:
     """The components that operations refer to."""
-    responses = {error_name(status): _error_response(status) for status in sorted(ERROR_STATUSES)}
-    return responses | {RARE_ERROR: _rare_error_response()}
+    errors = {error_name(status): _error_response(status) for status in sorted(ERROR_STATUSES)}
+    not_modified = {
+        "description": "Nothing has changed. Without a body.",
+        "headers": header_references(["X-Request-ID", "ETag"]),
+    }
+    return {NOT_MODIFIED: not_modified, **errors, RARE_ERROR: _rare_error_response()}
 
 
 def _kinds(status: int) -> list[type[ApiException]]:
@@ -112,6 +159,8 @@ def _error_response(status: int) -> Schema:
     rate_headers = RATE_HEADERS if status == 429 else []
     examples = {_code(answer): {"value": json.loads(answer.content)} for answer in answers}
     headers = header_references(["X-Request-ID", *answers[0].headers, *rate_headers])
+    if status == 412:  # where there is nothing to show there is no tag either
+        headers |= _of_some(answers)
     return {
         "description": kinds[0].meaning if len(kinds) == 1 else "\n".join(meanings),
         "headers": headers | _of_some(answers) | headers,  # in this order

@@ -49,6 +49,12 @@ class StrictInputMixin(APIView):
     body_serializers: ClassVar[Mapping[str, type[StrictSerializer]]] = {}
     query_serializers: ClassVar[Mapping[str, type[QuerySerializer]]] = {}
 
+    # What an operation does with preconditions and keys (sections 7 and 12 of the contract), by the
+    # same names. The OpenAPI document says it; views do it.
+    has_etag: ClassVar[frozenset[str]] = frozenset()  # answers with ETag; GET takes If-None-Match
+    conditional: ClassVar[frozenset[str]] = frozenset()  # takes If-Match
+    keyed: ClassVar[frozenset[str]] = frozenset()  # takes Idempotency-Key
+
     # What a token with scopes needs to read, and to write; None: no such token is good for it.
     read_scope: ClassVar[Scope | None] = None
     write_scope: ClassVar[Scope | None] = None

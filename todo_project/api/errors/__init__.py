@@ -55,6 +55,7 @@ from .database_faults import is_database_fault, log_database_fault
 from .field_codes import FIELD_CODES
 from .kinds import (
     CODES,
+    EXAMPLE_ETAG,
     AccountDeactivated,
     AccountMissing,
     ApiException,
@@ -81,6 +82,7 @@ from .kinds import (
 
 __all__ = [
     "CODES",
+    "EXAMPLE_ETAG",
     "FIELD_CODES",
     "AccountDeactivated",
     "AccountMissing",

@@ -13,6 +13,8 @@ from rest_framework import exceptions, status
 # Seconds after which a client should try again while the database is away: Neon wakes in less.
 RETRY_AFTER_SECONDS = 2
 
+EXAMPLE_ETAG = '"5f1c0a9be2d34c77-3fa09c-42"'
+
 
 class ApiException(exceptions.APIException):
     """An error of the API. A subclass that names a `default_code` of its own is a code."""
@@ -277,7 +279,7 @@ class PreconditionFailed(ApiException):
     @classmethod
     def example(cls) -> exceptions.APIException:
         # Of whatever kind: the schema of the resource stands at the operation's success.
-        return cls('{"id":"019c1389-02a4-7e51-8d33-5b6c7d8e9f00"}', '"5f1c0a9be2d34c77-3fa09c-42"')
+        return cls('{"id":"019c1389-02a4-7e51-8d33-5b6c7d8e9f00"}', EXAMPLE_ETAG)
 
 
 class PayloadTooLarge(ApiException):
