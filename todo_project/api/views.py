@@ -50,7 +50,8 @@ class StrictInputMixin(APIView):
     query_serializers: ClassVar[Mapping[str, type[QuerySerializer]]] = {}
 
     # What an operation does with preconditions and keys (sections 7 and 12 of the contract), by the
-    # same names. The OpenAPI document says it; views do it.
+    # same names. The OpenAPI document says it; views do it, but for the refusal of a key by those
+    # that take none.
     has_etag: ClassVar[frozenset[str]] = frozenset()  # answers with ETag; GET takes If-None-Match
     conditional: ClassVar[frozenset[str]] = frozenset()  # takes If-Match
     keyed: ClassVar[frozenset[str]] = frozenset()  # takes Idempotency-Key
@@ -114,6 +115,7 @@ class StrictInputMixin(APIView):
         if not self._takes(str(request.method).lower()):
             raise MethodNotAllowed(str(request.method))
         data = self._read_data(request)
+        self._refuse_key(request)
         self.parameters, self.query = self._read_query(request)
         self.body = self._validated_body(request, data)
         self.is_settled = not self.defers_caller_check
@@ -190,6 +192,13 @@ class StrictInputMixin(APIView):
         if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
             raise EncodedBody()
         return cast("dict[str, Any]", request.data)
+
+    def _refuse_key(self, request: Request) -> None:
+        """Refuses an Idempotency-Key of a write that would be done again in spite of it."""
+        is_write = request.method not in ("GET", "HEAD")
+        if "HTTP_IDEMPOTENCY_KEY" in request.META and is_write and self.operation not in self.keyed:
+            message = "This operation takes no Idempotency-Key. Leave it out."
+            raise ValidationError({"Idempotency-Key": [ErrorDetail(message, "not_supported")]})
 
     def _read_query(self, request: Request) -> tuple[Mapping[str, str], Mapping[str, Any]]:
         """The query parameters, as they came and validated."""
