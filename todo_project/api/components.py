@@ -133,8 +133,6 @@ def error_name(status: int) -> str:
 
 
 RARE_ERROR = "RareError"
-
-
 NOT_MODIFIED = "NotModified"
 
 

@@ -145,7 +145,8 @@ class StrictInputMixin(APIView):
         if error is None or error.status_code >= status.HTTP_500_INTERNAL_SERVER_ERROR:
             return
         rank = _rank(error.status_code)
-        if self.defers_caller_check:
+        # There is no caller where authentication itself refused, which may be with 403.
+        if self.defers_caller_check and self.request.auth is not None:
             if rank > _rank(status.HTTP_401_UNAUTHORIZED):
                 self.request.auth.check()
             if rank > _rank(status.HTTP_429_TOO_MANY_REQUESTS):
