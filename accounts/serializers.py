@@ -27,6 +27,12 @@ from .credentials import (
 )
 from .models import NAME_MAX_CHARACTERS, Identity, Session, User
 
+# For the OpenAPI document: one person's, throughout.
+_EMAIL = "alice@example.com"
+_NAME = "Alice"
+_PASSWORD = "blue bicycle at noon"  # noqa: S105  # nobody's
+_NEW_PASSWORD = "green bicycle at dawn"  # noqa: S105  # likewise
+
 
 class EmailField(StringField, serializers.EmailField):
     """An e-mail address; it is turned into the form in which it is kept."""
@@ -72,6 +78,8 @@ def validate_new_password(field: str, password: str, user: User) -> None:
 class UserSerializer(StrictSerializer):
     """A person's account."""
 
+    examples: ClassVar = {"email": _EMAIL, "name": _NAME}
+
     id = serializers.UUIDField(read_only=True)
     email = EmailField(
         read_only=True,
@@ -87,6 +95,8 @@ class UserSerializer(StrictSerializer):
 
 
 class RegistrationSerializer(UserSerializer):
+    examples: ClassVar = {**UserSerializer.examples, "password": _PASSWORD}
+
     email = EmailField()
     password = NewPasswordField(
         help_text="Taken as it comes. Not a common one, and not like the address or the name."
@@ -111,6 +121,8 @@ class ProfileUpdateSerializer(UserSerializer):
 class CredentialsSerializer(StrictSerializer):
     """What a person signs in with."""
 
+    examples: ClassVar = {"email": _EMAIL, "password": _PASSWORD}
+
     email = StringField(max_length=EMAIL_MAX_CHARACTERS)
     password = PasswordField()
 
@@ -132,11 +144,15 @@ class RefreshSerializer(StrictSerializer):
 class ConfirmationSerializer(StrictSerializer):
     """The caller's password, once more."""
 
+    examples: ClassVar = {"password": _PASSWORD}
+
     password = PasswordField()
 
 
 class DeletionSerializer(StrictSerializer):
     """The caller's password, where they have one."""
+
+    examples: ClassVar = {"password": _PASSWORD}
 
     password = PasswordField(
         required=False,
@@ -148,12 +164,16 @@ class DeletionSerializer(StrictSerializer):
 class PasswordChangeSerializer(StrictSerializer):
     """The caller's password, and what it shall become."""
 
+    examples: ClassVar = {"current_password": _PASSWORD, "new_password": _NEW_PASSWORD}
+
     current_password = PasswordField()
     new_password = NewPasswordField()
 
 
 class PasswordResetSerializer(StrictSerializer):
     """Whose password was forgotten."""
+
+    examples: ClassVar = {"email": _EMAIL}
 
     email = StringField(max_length=EMAIL_MAX_CHARACTERS)
 
@@ -166,6 +186,8 @@ class AcceptedSerializer(StrictSerializer):
 
 class PasswordResetConfirmSerializer(StrictSerializer):
     """The token of the mailed link, and the new password."""
+
+    examples: ClassVar = {"new_password": _NEW_PASSWORD}
 
     token = StringField(max_length=256)
     new_password = NewPasswordField()
@@ -192,6 +214,8 @@ class IdentitySerializer(StrictSerializer):
 
 class EmailChangeSerializer(StrictSerializer):
     """The address that the caller wants to have, and their password."""
+
+    examples: ClassVar = {"email": _EMAIL, "password": _PASSWORD}
 
     email = EmailField()
     password = PasswordField()
@@ -238,6 +262,12 @@ def _in_a_year() -> datetime:
 
 class PersonalTokenSerializer(StrictSerializer):
     """A token for scripts, without the token itself."""
+
+    examples: ClassVar = {
+        "name": "Backup",
+        "scopes": [str(Scope.TASKS_READ)],
+        "expires_at": "2036-12-31T00:00:00.000000Z",
+    }
 
     id = serializers.UUIDField(read_only=True)
     name = LineField(max_length=NAME_MAX_CHARACTERS, help_text="What it is for.")

@@ -1,5 +1,7 @@
 """What the task routes read and write."""
 
+from typing import ClassVar
+
 from rest_framework import serializers
 
 from todo_project.api.serializers import BooleanField, LineField, StrictSerializer, StringField
@@ -10,6 +12,13 @@ from .models import DESCRIPTION_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
 
 class TaskSerializer(StrictSerializer):
     """A task."""
+
+    examples: ClassVar = {
+        "title": "Buy milk",
+        "description": "Two litres",
+        "is_completed": False,
+        "completed_at": None,
+    }
 
     id = serializers.UUIDField(read_only=True)
     user_id = serializers.UUIDField(read_only=True, help_text="The owner.")
@@ -36,5 +45,7 @@ class TaskSerializer(StrictSerializer):
 
 class CompletionSerializer(StrictSerializer):
     """Whether the task shall be completed. Set, never toggled, so that it can be repeated."""
+
+    examples: ClassVar = {"is_completed": True}
 
     is_completed = BooleanField(required=False, help_text="Left out: true.")

@@ -74,6 +74,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         binding = page_binding(self.query, self._caller.user_id)
         cursors = CursorCodec(self.query["ordering"], binding)
         page = queries.fetch_page(self._caller, self.query, self._position(cursors))
+        self.is_settled = True
         meta: dict[str, Any] = {"limit": self.query["limit"], "next_cursor": None}
         headers = {}
         if page.has_more:
@@ -104,6 +105,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Read a task."""
         task = queries.fetch(self._caller, self._task_id)
+        self.is_settled = True
         if task is None:
             raise NotFound()
         return json_response(request, orjson.Fragment(task))
@@ -148,13 +150,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         return f"/api/{self._caller.user_id}/tasks"
 
     def _position(self, cursors: CursorCodec) -> Position | None:
-        if "cursor" not in self.query:
-            return None
-        try:
-            return cursors.decode(self.query["cursor"])
-        except ValidationError:
-            self.check_deferred()
-            raise
+        return cursors.decode(self.query["cursor"]) if "cursor" in self.query else None
 
     def _change(self, changes: dict[str, Any]) -> HttpResponse:
         try:
@@ -164,6 +160,7 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         return json_response(self.request, self._written(written))
 
     def _written(self, written: queries.Written) -> orjson.Fragment:
+        self.is_settled = True
         if written.usage is not None:
             admit(self.request._request, written.usage)
         if written.task is None:
@@ -171,12 +168,14 @@ class TaskViewSet(StrictInputMixin, GenericViewSet[Task]):
         return orjson.Fragment(written.task)
 
     def _refusal(self, error: IntegrityError) -> Exception:
-        """What a constraint of the database says to the client."""
+        """What a constraint of the database says to the client.
+
+        The failed statement rolled its count back, so the view isn't settled: it is counted again.
+        """
         constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
         if constraint == "tasks_task_user_fk":
             return self._caller.refusal()  # the account has gone since the statement began
         if constraint in _TITLE_FAULTS:
             # LineField let it pass: the database's tables of Unicode differ from Python's.
-            self.check_deferred()  # what the statement counted went with it
             return ValidationError({"title": [_TITLE_FAULTS[constraint]]})
         return error

@@ -191,8 +191,11 @@ def _validate_codes(exchange: str, error: Node, codes: Collection[str]) -> None:
     code = error["code"]
     assert not codes or code in codes, f"{exchange} with {code}, but $.error.code is one of {codes}"
     known = field_codes()
-    fields = [value for value in error["details"].values() if isinstance(value, list)]
-    faults = {fault["code"] for faults in fields for fault in faults}
+    lists = [value for value in error["details"].values() if isinstance(value, list)]
+    entries = [entry for value in lists for entry in value]
+    for operation in (entry for entry in entries if "error" in entry):
+        _validate_codes(exchange, operation["error"], ())
+    faults = {entry["code"] for entry in entries if "error" not in entry}
     assert faults <= known, f"{exchange}, but no documented field code is {faults - known}"
 
 

@@ -1,7 +1,10 @@
 """One shape for every error from every source [B3], in the contract's order [E1]."""
 
 import json
-from typing import Any
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from django.db import InterfaceError, InternalError, OperationalError, connection
@@ -9,10 +12,23 @@ from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.urls import path
 from psycopg import errors as psycopg_errors
+from rest_framework.exceptions import APIException, NotFound
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
 
 from tasks.models import Task
 from tests.client import ApiClient, assert_error
 from todo_project import urls
+from todo_project.api import errors
+from todo_project.api.errors import (
+    ApiException,
+    BatchFailed,
+    Gone,
+    KeyReused,
+    PreconditionFailed,
+    error_object,
+)
+from todo_project.api.views import ORDER, StrictInputMixin
 
 LIST = "/api/me/tasks"
 
@@ -60,6 +76,20 @@ def test_wrong_method(debug: bool, alice_client: ApiClient) -> None:
 
     assert_error(response, 405, "METHOD_NOT_ALLOWED")
     assert response["Allow"] == "GET, POST, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", LIST, 200), ("GET", "/api/auth/me", 200), ("GET", f"{LIST}/x", 404)],
+    ids=["list", "account", "absent"],
+)
+def test_methods_are_told_with_405_alone(
+    method: str, path: str, status: int, alice_client: ApiClient
+) -> None:
+    response = alice_client.call(method, path)
+
+    assert response.status_code == status
+    assert "Allow" not in response
 
 
 @pytest.mark.parametrize(
@@ -223,3 +253,133 @@ def test_order_of_errors(
 
     assert response.status_code == status
     assert json.loads(response.content).keys() == {"error", "meta"}
+
+
+def test_order_of_errors_is_the_contracts() -> None:
+    """[E1]"""
+    contract = Path(__file__).parent.parent.joinpath("docs", "contract.md").read_text()
+    (sentence,) = re.findall(
+        r"Order where several apply \[E1\]: 404 of the route, (.+?)\. ", contract
+    )
+
+    promised = [status.partition(" of ")[0] for status in sentence.split(", ")]
+
+    assert promised == [str(status) for status in ORDER]
+
+
+# --- Errors that a view raises ------------------------------------------------------------------
+
+
+class RefusingView(StrictInputMixin):
+    """A view of the tests', which raises what a test gives it."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    error: ClassVar[APIException]
+
+    def get(self, request: Request) -> HttpResponse:
+        raise self.error
+
+
+class RefusingUrls:
+    urlpatterns = [path("refuse", RefusingView.as_view()), *urls.urlpatterns]
+
+
+CURRENT = '{"id":"019c1389-02a4-7e51-8d33-5b6c7d8e9f00","title":"Milch \u00fc"}'
+ETAG = '"5f1c0a9be2d34c77-3fa09c-42"'
+FAILED = [{"index": 3, "status": 404, "error": error_object(NotFound())}]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "details", "etag"),
+    [
+        pytest.param(Gone(), 410, "GONE", {}, None, id="410"),
+        pytest.param(
+            PreconditionFailed(CURRENT, ETAG),
+            *(412, "PRECONDITION_FAILED", {"current": json.loads(CURRENT)}, ETAG),
+            id="412",
+        ),
+        pytest.param(
+            PreconditionFailed(None, None),
+            *(412, "PRECONDITION_FAILED", {"current": None}, None),
+            id="412 with nothing to show",
+        ),
+        pytest.param(KeyReused(), 422, "IDEMPOTENCY_KEY_REUSED", {}, None, id="422"),
+        pytest.param(
+            BatchFailed(FAILED), 409, "CONFLICT", {"operations": FAILED}, None, id="batch"
+        ),
+    ],
+)
+@override_settings(ROOT_URLCONF=RefusingUrls)
+def test_error_carries_its_details(
+    error: APIException,
+    status: int,
+    code: str,
+    details: dict[str, Any],
+    etag: str | None,
+    client: ApiClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """[B2] [V2] And what the client needs for its next try."""
+    monkeypatch.setattr(RefusingView, "error", error, raising=False)
+
+    response = client.get("/refuse")
+
+    assert assert_error(response, status, code) == details
+    assert response.get("ETag") == etag
+
+
+def test_error_of_an_operation_is_that_of_an_answer(alice_client: ApiClient) -> None:
+    """[B2] [B6]"""
+    answered = json.loads(alice_client.get(ABSENT).content)["error"]
+
+    assert error_object(NotFound()) == answered
+
+
+# --- The classes of errors ----------------------------------------------------------------------
+
+
+# A line of the docstring's tree: where it begins, a class, and its status and code.
+LINE_OF_TREE = re.compile(r"    ([│├└─ ]*)(\w+)(?: +(\d{3}))?(?: +([A-Z_]{4,}))?(?: .*)?")
+
+
+def tree_of_errors() -> Iterator[tuple[str, ...]]:
+    """The class, its base, its status and its code, as the docstring has them."""
+    above: list[str] = []
+    for match in map(LINE_OF_TREE.fullmatch, str(errors.__doc__).splitlines()[2:]):
+        if match is None:
+            return
+        indent, name, *own = match.groups(default="")
+        above[len(indent) // 4 :] = [name]
+        yield name, *above[-2:-1], *own
+
+
+def classes_of_errors(kind: type[ApiException]) -> Iterator[type[ApiException]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from classes_of_errors(subclass)
+
+
+def test_tree_of_errors_shows_the_classes() -> None:
+    shown = list(tree_of_errors())[1:]
+
+    assert sorted(shown) == sorted(
+        (
+            kind.__name__,
+            str(kind.__base__ and kind.__base__.__name__),
+            str(vars(kind).get("status_code", "")),
+            str(vars(kind).get("default_code", "")),
+        )
+        for kind in classes_of_errors(ApiException)
+    )
+
+
+@pytest.mark.parametrize("code", errors.CODES)
+def test_code_stands_in_the_contract(code: str) -> None:
+    """[B2] With its status."""
+    kind = errors.CODES[code]
+    contract = Path(__file__).parent.parent.joinpath("docs", "contract.md").read_text()
+    rows = [row for row in contract.splitlines() if row.startswith("|") and f"`{code}`" in row]
+
+    assert rows
+    assert all(str(kind.status_code) in row.split("|")[1] for row in rows)

@@ -11,6 +11,7 @@ from tests.client import ApiClient, assert_error, data_of
 from todo_project.api.serializers import StrictSerializer, StringField
 
 LIST = "/api/me/tasks"
+ABSENT = "0198f000-0000-7000-8000-000000000000"
 PATCH_TYPES = "application/json, application/merge-patch+json"
 
 NOT_OBJECTS = [
@@ -489,6 +490,45 @@ class Conventions(StrictSerializer):
         if value == "bad":
             raise ValidationError("No.", code="bad")
         return value.upper()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/auth/register", {"email": "x@example.com", "password": "a fine old barn"}),
+        ("POST", "/api/auth/token", {"email": "alice@example.com", "password": "x"}),
+        ("POST", "/api/auth/logout", {"refresh": "x"}),
+        ("POST", "/api/auth/logout-all", {}),
+        ("PATCH", "/api/auth/me", {"name": "Alicia"}),
+        ("DELETE", "/api/auth/me", {"password": "x"}),
+        ("POST", "/api/auth/tokens", {"name": "x", "scopes": ["tasks:read"]}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("key", ["9b2c1f0e-5d41-4c0a-8f37-2f6f3f1d2a10", ""], ids=["key", "empty"])
+def test_key_is_refused_where_a_repeat_would_be_done_again(
+    key: str, method: str, path: str, body: dict[str, Any], alice_client: ApiClient
+) -> None:
+    """[B4] Whoever sends a key counts on it. Nothing is done."""
+    response = alice_client.call(method, path, body, idempotency_key=key)
+
+    details = assert_error(response, 400, "VALIDATION_ERROR")
+    assert {name: [fault["code"] for fault in faults] for name, faults in details.items()} == {
+        "Idempotency-Key": ["not_supported"]
+    }
+    profile = data_of(alice_client.get("/api/auth/me", idempotency_key=key))
+    assert profile["name"] == "Alice"
+
+
+def test_key_is_refused_after_what_comes_first(alice_client: ApiClient) -> None:
+    """[E1] As everything that is 400."""
+    body = b"x" * (256 * 1024 + 1)
+
+    absent = alice_client.delete(f"/api/auth/tokens/{ABSENT}", idempotency_key="x")
+    large = alice_client.patch("/api/auth/me", body, idempotency_key="x")
+
+    assert_error(absent, 404, "NOT_FOUND")
+    assert_error(large, 413, "PAYLOAD_TOO_LARGE")
 
 
 def test_strict_serializers_heed_the_conventions() -> None:

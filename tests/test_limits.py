@@ -137,6 +137,22 @@ def test_limit_comes_after_403_and_before_405(
     assert alice_client.delete("/api/me/tasks").status_code == 429
 
 
+@pytest.mark.django_db(transaction=True)
+def test_write_that_the_database_refuses_counts_once(
+    alice_client: ApiClient, rates: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[E1] The statement takes its count back when it fails, and the refusal comes after 429."""
+    monkeypatch.setattr("todo_project.api.serializers.validate_line", lambda text: None)
+    rates(writes=Rate(2, 3600))
+
+    answers = [alice_client.post("/api/me/tasks", {"title": "two\nlines"}) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [400, 400, 429]
+    assert [answer["RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    faults = assert_error(answers[0], 400, "VALIDATION_ERROR")["title"]
+    assert [fault["code"] for fault in faults] == ["control_characters"]
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

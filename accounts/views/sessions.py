@@ -43,7 +43,7 @@ class TokenView(HashingMixin, PublicView):
     throttle_classes = (SignInThrottle,)
     body_serializers: ClassVar = {"post": CredentialsSerializer}
 
-    @extend_schema(operation_id="auth_token", responses=TokenPairSerializer)
+    @extend_schema(operation_id="auth_token", responses={200: TokenPairSerializer, 401: None})
     def post(self, request: Request) -> Response:
         """Sign in: begins a session, and answers its tokens."""
         enforce_password_tries(request, self.body["email"])
@@ -80,7 +80,9 @@ class RefreshView(PublicView):
     throttle_classes = (RefreshThrottle,)
     body_serializers: ClassVar = {"post": RefreshSerializer}
 
-    @extend_schema(operation_id="auth_token_refresh", responses=TokenPairSerializer)
+    @extend_schema(
+        operation_id="auth_token_refresh", responses={200: TokenPairSerializer, 401: None}
+    )
     def post(self, request: Request) -> Response:
         """Exchange a refresh token for a new pair. The old one is spent.
 
@@ -106,7 +108,7 @@ class RefreshView(PublicView):
 class LogoutView(PublicView):
     body_serializers: ClassVar = {"post": RefreshSerializer}
 
-    @extend_schema(operation_id="auth_logout", responses={204: None})
+    @extend_schema(operation_id="auth_logout", responses={204: None, 401: None})
     def post(self, request: Request) -> Response:
         """End the session of a refresh token. Ending it again changes nothing."""
         claims = read_refresh(self.body["refresh"])

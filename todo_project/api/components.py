@@ -1,17 +1,18 @@
 """What the operations of the OpenAPI document share: headers, the envelope, the errors.
 
-For schema.py. `errors.py` itself makes the examples and headers of the errors.
+For schema.py. What it says of an error is what the error's class says (errors/kinds.py), and the
+examples and headers of errors are answers of theirs.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
-from rest_framework import exceptions
 
-from . import errors
+from .errors import CODES, EXAMPLE_ETAG, FIELD_CODES, ApiException, error_response
 from .notes import Notes
 
 Schema = dict[str, Any]
@@ -46,6 +47,14 @@ HEADERS: Mapping[str, Schema] = {
         pattern="^[A-Za-z0-9._-]{1,64}$",
     ),
     "Location": _header("Path of what was created.", type="string", format="uri-reference"),
+    "ETag": _header(
+        "Of what is answered, opaque; for `If-Match` and `If-None-Match`.", type="string"
+    ),
+    "Idempotent-Replayed": _header(
+        "`true` where the `Idempotency-Key` came before, and its answer is given again.",
+        is_required=False,
+        type="string",
+    ),
     "Link": _header(
         'Path of the next page: `<path>; rel="next"`.', is_required=False, type="string"
     ),
@@ -69,100 +78,99 @@ HEADERS: Mapping[str, Schema] = {
 }
 RATE_HEADERS = [name for name in HEADERS if name.startswith("RateLimit-")]
 
+
+def _header_parameter(name: str, description: str) -> Schema:
+    """Its example stands in the description: pages would send any other unasked."""
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+IF_MATCH = _header_parameter(
+    "If-Match",
+    "Only while the resource has this `ETag`, or one of several, such as "
+    f"`{EXAMPLE_ETAG}`; else 412. Without it the write is done whatever is there.",
+)
+IF_NONE_MATCH = _header_parameter(
+    "If-None-Match",
+    f"The `ETag` of what you have, such as `{EXAMPLE_ETAG}`: 304 while nothing has changed.",
+)
+IF_NONE_MATCH_ANY = _header_parameter(
+    "If-None-Match",
+    "`*`: create it under this id, which you have chosen; 412 where there is one already.",
+)
+IDEMPOTENCY_KEY = _header_parameter(
+    "Idempotency-Key",
+    "Any new text of 1 to 255 visible ASCII characters, such as "
+    "`9b2c1f0e-5d41-4c0a-8f37-2f6f3f1d2a10`. A repeat of the request with the same key changes "
+    "nothing, and gets the first one's answer.",
+)
+
 # --- Errors -----------------------------------------------------------------------------------
-
-
-class ErrorResponse(NamedTuple):
-    """What an operation may answer with one status."""
-
-    name: str
-    meaning: str
-    faults: Callable[[], list[exceptions.APIException]]  # as the settings have them
-
-
-def _unauthorized() -> list[exceptions.APIException]:
-    faults = [exceptions.NotAuthenticated(), errors.TokenExpired(), errors.TokenInvalid()]
-    return [*faults, errors.InvalidCredentials()] if settings.LOCAL_ACCOUNTS else faults
-
-
-ERRORS: Mapping[int, ErrorResponse] = {
-    400: ErrorResponse(
-        "BadRequest",
-        "What is sent is wrong or not known: nothing is ignored.",
-        lambda: [
-            exceptions.ValidationError(
-                {"limit": [exceptions.ErrorDetail("A valid integer is required.", "invalid")]}
-            ),
-            exceptions.ParseError("The body must be a JSON object, such as {}."),
-        ],
-    ),
-    401: ErrorResponse(
-        "Unauthorized",
-        "A token or the credentials are missing, or not good, or not any more.",
-        _unauthorized,
-    ),
-    403: ErrorResponse(
-        "Forbidden",
-        "`user_id` is not the caller's, the token is not good for this, or the account has been "
-        "deactivated.",
-        lambda: [exceptions.PermissionDenied(), errors.InsufficientScope("tasks:write")],
-    ),
-    404: ErrorResponse(
-        "NotFound", "Nothing of the caller's has this id.", lambda: [exceptions.NotFound()]
-    ),
-    409: ErrorResponse(
-        "Conflict",
-        "Not possible as things are; the message says what stands against it.",
-        lambda: [errors.Conflict("This is your last way to sign in. Add another one before.")],
-    ),
-    429: ErrorResponse(
-        "TooManyRequests",
-        "Too many tries in this window of time. Operators choose the limits.",
-        lambda: [exceptions.Throttled(wait=30)],
-    ),
-}
 
 # Every operation may answer these, and hardly ever does: they stand in one response of all, which
 # keeps them from taking more room on a page than everything else.
-RARE_ERROR = "RareError"
-_RARE_ERRORS: Mapping[int, tuple[str, list[exceptions.APIException]]] = {
-    406: ("`Accept` rules JSON out.", [exceptions.NotAcceptable()]),
-    413: ("The body is too large.", [errors.PayloadTooLarge()]),
-    415: (
-        "The body is not sent as JSON in UTF-8, or compressed.",
-        [exceptions.UnsupportedMediaType("text/plain"), errors.EncodedBody()],
-    ),
-    500: ("A defect of the server.", [errors.internal_error()]),
-    503: (
-        "Something that this needs is away, or too much is asked at once; see `Retry-After`.",
-        [errors.ServiceUnavailable()],
-    ),
-}
+_RARE_STATUSES = (406, 413, 415, 500, 503)
 # Answers a method that no operation has, and so is none of an operation's.
-_WRONG_METHOD = exceptions.MethodNotAllowed("GET")
+_WRONG_METHOD = 405
+
+# What an operation may answer, and declares.
+ERROR_STATUSES = frozenset(
+    kind.status_code
+    for kind in CODES.values()
+    if kind.status_code not in (*_RARE_STATUSES, _WRONG_METHOD)
+)
 
 
-def error_responses() -> Schema:
+def error_name(status: int) -> str:
+    """The component that describes the errors of a status."""
+    if status == 422:
+        return "UnprocessableContent"  # so since RFC 9110, and in Python from 3.13 on
+    return HTTPStatus(status).phrase.replace(" ", "")
+
+
+RARE_ERROR = "RareError"
+NOT_MODIFIED = "NotModified"
+
+
+def shared_responses() -> Schema:
     """The components that operations refer to."""
-    responses = {error.name: _error_response(error) for error in ERRORS.values()}
-    return responses | {RARE_ERROR: _rare_error_response()}
+    errors = {error_name(status): _error_response(status) for status in sorted(ERROR_STATUSES)}
+    not_modified = {
+        "description": "Nothing has changed. Without a body.",
+        "headers": header_references(["X-Request-ID", "ETag"]),
+    }
+    return {NOT_MODIFIED: not_modified, **errors, RARE_ERROR: _rare_error_response()}
 
 
-def _error_response(error: ErrorResponse) -> Schema:
-    answers = [_answer(fault) for fault in error.faults()]
-    rate_headers = RATE_HEADERS if error is ERRORS[429] else []
+def _kinds(status: int) -> list[type[ApiException]]:
+    return [kind for kind in CODES.values() if kind.status_code == status and kind.is_possible()]
+
+
+def _error_response(status: int) -> Schema:
+    kinds = _kinds(status)
+    answers = [_answer(kind) for kind in kinds]
+    meanings = [f"- `{kind.default_code}`: {kind.meaning}" for kind in kinds]
+    rate_headers = RATE_HEADERS if status == 429 else []
     examples = {_code(answer): {"value": json.loads(answer.content)} for answer in answers}
     headers = header_references(["X-Request-ID", *answers[0].headers, *rate_headers])
+    if status == 412:  # where there is nothing to show there is no tag either
+        headers |= _of_some(answers)
     return {
-        "description": error.meaning,
+        "description": kinds[0].meaning if len(kinds) == 1 else "\n".join(meanings),
         "headers": headers | _of_some(answers) | headers,  # in this order
         "content": _content(examples),
     }
 
 
 def _rare_error_response() -> Schema:
-    meanings = [f"- {status}: {meaning}" for status, (meaning, _) in _RARE_ERRORS.items()]
-    answers = [_answer(fault) for _, faults in _RARE_ERRORS.values() for fault in faults]
+    kinds = [kind for status in _RARE_STATUSES for kind in _kinds(status)]
+    meanings = [f"- {kind.status_code}: {kind.meaning}" for kind in kinds]
+    answers = [_answer(kind) for kind in kinds]
     examples = {}
     for answer in answers:
         code = _code(answer)
@@ -189,11 +197,11 @@ def _content(examples: Schema) -> Schema:
     return {JSON: {"schema": reference("schemas", "ErrorEnvelope"), "examples": examples}}
 
 
-def _answer(fault: exceptions.APIException) -> Any:
+def _answer(kind: type[ApiException]) -> Any:
     request = HttpRequest()
     request.method = "PATCH"  # whose answers have every header that any method's have
     request.notes = Notes("0b7a7e3e-8d0c-4d0a-9a53-1f0c2ad1b8a5")  # type: ignore[attr-defined]
-    return errors.error_response(request, fault)
+    return error_response(request, kind.example())
 
 
 def _code(answer: Any) -> str:
@@ -201,9 +209,7 @@ def _code(answer: Any) -> str:
 
 
 def _error_codes() -> list[str]:
-    faults = [fault for error in ERRORS.values() for fault in error.faults()]
-    faults += [_WRONG_METHOD, *(fault for _, some in _RARE_ERRORS.values() for fault in some)]
-    return list(dict.fromkeys(_code(_answer(fault)) for fault in faults))
+    return [code for code, kind in CODES.items() if kind.is_possible()]
 
 
 # --- Schemas ----------------------------------------------------------------------------------
@@ -213,6 +219,7 @@ def shared_schemas() -> Schema:
     """The components of every answer."""
     request_id = {"type": "string", "description": "As in X-Request-ID."}
     faults = {"type": "array", "items": reference("schemas", "FieldError")}
+    failed_operations = {"type": "array", "items": reference("schemas", "FailedOperation")}
     code = reference("schemas", "ErrorCode")
     message = {"type": "string", "description": "For people. It may change."}
     return {
@@ -237,10 +244,20 @@ def shared_schemas() -> Schema:
                 "type": "object",
                 "description": "For VALIDATION_ERROR the faults of each field, and of none of "
                 "them in `non_field_errors`. For INSUFFICIENT_SCOPE the `scope` that the token "
-                "lacks. Else empty.",
-                "properties": {"scope": {"anyOf": [{"type": "string"}, faults]}},
+                "lacks. For PRECONDITION_FAILED the resource as it is, in `current`. For CONFLICT "
+                "of a batch the `operations` that failed. Else empty.",
+                "properties": {
+                    "scope": {"anyOf": [{"type": "string"}, faults]},
+                    "current": {"anyOf": [{"type": ["object", "null"]}, faults]},
+                    "operations": {"anyOf": [failed_operations, faults]},
+                },
                 "additionalProperties": faults,
             },
+        ),
+        "FailedOperation": object_schema(
+            index={"type": "integer", "minimum": 0, "description": "Its place in the batch."},
+            status={"type": "integer", "description": "As its own route would answer."},
+            error=reference("schemas", "ApiError"),
         ),
         "ErrorCode": {
             "type": "string",
@@ -254,7 +271,7 @@ def shared_schemas() -> Schema:
 def _field_code() -> Schema:
     known = {
         code: meaning
-        for code, meaning in errors.FIELD_CODES.items()
+        for code, meaning in FIELD_CODES.items()
         if settings.LOCAL_ACCOUNTS or not code.startswith("password_")  # of a new one
     }
     meanings = [f"- `{code}`: {meaning}" for code, meaning in known.items()]

@@ -3,7 +3,7 @@
     success   {"data": {...} or [...], "meta": {"request_id": "..."}}
     error     {"error": {"code": "...", "message": "...", "details": {...}}, "meta": {...}}
 
-`code` is one of those in `errors.py`; `details` is always an object, and for a validation error it
+`code` is one of those in `errors/`; `details` is always an object, and for a validation error it
 maps each field to a list of {"code", "message"}, with "non_field_errors" for the rest.
 """
 
@@ -23,14 +23,9 @@ def success_body(request: HttpRequest | Request, data: Any, **meta: Any) -> dict
     return {"data": data, "meta": {"request_id": request_id(request), **meta}}
 
 
-def error_body(
-    request: HttpRequest | Request, code: str, message: str, details: Mapping[str, Any]
-) -> dict[str, Any]:
+def error_body(request: HttpRequest | Request, error: Mapping[str, Any]) -> dict[str, Any]:
     """The body of an answer that failed."""
-    return {
-        "error": {"code": code, "message": message, "details": details},
-        "meta": {"request_id": request_id(request)},
-    }
+    return {"error": error, "meta": {"request_id": request_id(request)}}
 
 
 def request_id(request: HttpRequest | Request) -> str:

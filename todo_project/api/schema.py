@@ -17,10 +17,7 @@ from typing import Any
 
 from django.conf import settings
 from django.template import Context, Engine
-from drf_spectacular.extensions import (
-    OpenApiAuthenticationExtension,
-    OpenApiSerializerFieldExtension,
-)
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent, force_instance, is_patched_serializer
 from rest_framework import serializers
@@ -29,16 +26,22 @@ from uritemplate import variables
 from todo_project.text import NO_LINE
 
 from .components import (
-    ERRORS,
+    ERROR_STATUSES,
     HEADERS,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    IF_NONE_MATCH_ANY,
     JSON,
+    NOT_MODIFIED,
     RARE_ERROR,
     RATE_HEADERS,
     Schema,
-    error_responses,
+    error_name,
     header_references,
     object_schema,
     reference,
+    shared_responses,
     shared_schemas,
 )
 from .ordering import ORDERING_KEYS_MAX
@@ -91,7 +94,7 @@ class EnvelopeSchema(AutoSchema):
         ]
         query = self._get_query_serializer()
         fields = self._map_serializer(query, "request").get("properties", {})
-        return path + [
+        parameters = path + [
             {
                 "name": name,
                 "in": "query",
@@ -103,6 +106,27 @@ class EnvelopeSchema(AutoSchema):
             }
             for name, schema in fields.items()
         ]
+        return parameters + list(self._header_parameters())
+
+    def _header_parameters(self) -> Iterator[Schema]:
+        if self._operates_by(self.view.conditional):
+            yield IF_MATCH
+        if self._may_be_unchanged():
+            yield IF_NONE_MATCH
+        if self._may_create_by_put():
+            yield IF_NONE_MATCH_ANY
+        if self._operates_by(self.view.keyed):
+            yield IDEMPOTENCY_KEY
+
+    def _operates_by(self, operations: frozenset[str]) -> bool:
+        """Whether the operation stands in one of the view's tables."""
+        return self.view.operation in operations
+
+    def _may_be_unchanged(self) -> bool:
+        return self.method == "GET" and self._operates_by(self.view.has_etag)
+
+    def _may_create_by_put(self) -> bool:
+        return self.method == "PUT" and 201 in self._declared_responses()
 
     def _get_request_body(self, direction: str = "request") -> Schema | None:
         """The body of any method: drf-spectacular knows none of DELETE."""
@@ -135,12 +159,9 @@ class EnvelopeSchema(AutoSchema):
 
     def _map_serializer_field(self, field: Any, direction: Any, *args: Any) -> Any:
         schema = super()._map_serializer_field(field, direction, *args)
-        owner = type(field.parent).__name__.removesuffix("Serializer")
-        name = field.field_name
-        for key in (f"{owner}.{name}", name):
-            if key in _EXAMPLES:
-                schema["examples"] = [_EXAMPLES[key]]
-                break
+        examples = getattr(field.parent, "examples", {})
+        if field.field_name in examples:
+            schema["examples"] = [examples[field.field_name]]
         if isinstance(field, serializers.ChoiceField):
             del schema["x-spec-enum-id"]
             schema["description"] = field.help_text or ""  # `enum` lists the choices
@@ -174,24 +195,32 @@ class EnvelopeSchema(AutoSchema):
 
     def _get_response_bodies(self, direction: Any = "response") -> Schema:
         """What the operation declares, errors that only it knows included, and what follows."""
-        declared: Any = self.get_response_serializers()
-        if not isinstance(declared, dict):
-            declared = {200: declared}
+        declared = self._declared_responses()
         successes = {
             str(status): self._success(status, serializer)
             for status, serializer in declared.items()
-            if status not in ERRORS
+            if status not in ERROR_STATUSES
         }
-        errors = {*self._error_statuses(is_creation=201 in declared), *(ERRORS.keys() & declared)}
+        if self._may_be_unchanged():
+            successes["304"] = reference("responses", NOT_MODIFIED)
+        errors = {*self._error_statuses(), *(ERROR_STATUSES & declared.keys())}
         own_errors = {
-            str(status): reference("responses", ERRORS[status].name) for status in sorted(errors)
+            str(status): reference("responses", error_name(status)) for status in sorted(errors)
         }
         return successes | own_errors | {"default": reference("responses", RARE_ERROR)}
+
+    def _declared_responses(self) -> dict[int, Any]:
+        declared: Any = self.get_response_serializers()
+        return declared if isinstance(declared, dict) else {200: declared}
 
     def _success(self, status: int, serializer: Any) -> Schema:
         headers = ["X-Request-ID"]
         if self.view.operation == "create":
             headers.append("Location")
+        if self._operates_by(self.view.has_etag):
+            headers.append("ETag")
+        if self._operates_by(self.view.keyed):
+            headers.append("Idempotent-Replayed")
         if self._is_paged():
             headers.append("Link")
         if self._is_limited():
@@ -220,73 +249,22 @@ class EnvelopeSchema(AutoSchema):
     def _is_paged(self) -> bool:
         return "cursor" in self._get_query_serializer().fields
 
-    def _error_statuses(self, *, is_creation: bool) -> Iterator[int]:
+    def _error_statuses(self) -> Iterator[int]:
         yield 400
         if self.get_auth():
             yield from (401, 403)
-        elif self._reads_credentials() and not is_creation:
-            yield 401
         if self._is_limited():
             yield 429
         if set(variables(self.path)) - {"user_id"}:
             yield 404
-
-    def _reads_credentials(self) -> bool:
-        return bool(self._body_fields() & {"password", "refresh"})
+        if self._operates_by(self.view.conditional) or self._may_create_by_put():
+            yield 412
+        if self._operates_by(self.view.keyed):
+            yield 422
 
     def _is_limited(self) -> bool:
         limits: Any = self.view.throttle_classes
         return any(self.method in limit.methods for limit in limits)
-
-    def _body_fields(self) -> set[str]:
-        serializer = self.get_request_serializer()
-        return set() if serializer is None else set(serializer().fields)
-
-
-class BearerSchemes(OpenApiAuthenticationExtension):
-    """Describes the project's authentication class, which it finds by name: by kinds of token."""
-
-    target_class = "accounts.authentication.BearerAuthentication"
-
-    @property
-    def name(self) -> list[str]:  # type: ignore[override]
-        return list(_bearer_schemes())
-
-    def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
-        """Any kind; a personal token where a scope is enough, which is named."""
-        view: Any = auto_schema.view
-        scope = view.needed_scope(auto_schema.method)
-        *others, personal = self.name
-        kinds: list[dict[str, list[Any]]] = [{name: []} for name in others]
-        return kinds if scope is None else [*kinds, {personal: [str(scope)]}]
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> list[Schema]:
-        return list(_bearer_schemes().values())
-
-
-def _bearer_schemes() -> dict[str, Schema]:
-    """By name. The provider's always, since who generates a client can't know of every service."""
-    bearer = {"type": "http", "scheme": "bearer"}
-    access = {
-        **bearer,
-        "bearerFormat": "JWT",
-        "description": "`data.access` of what `POST /api/auth/token` answers, without "
-        f"quotes. Good for {_minutes(settings.ACCESS_TOKEN_LIFETIME)} minutes; then "
-        "`POST /api/auth/token/refresh` makes a new one.",
-    }
-    provider = {
-        **bearer,
-        "bearerFormat": "JWT",
-        "description": "An access token of the identity provider, where the operator has set one "
-        "(`docs/identity-providers.md`).",
-    }
-    personal = {
-        **bearer,
-        "description": "For scripts: `data.token` of what `POST /api/auth/tokens` answers, "
-        "with the scope that the operation names.",
-    }
-    local = {"accessToken": access} if settings.LOCAL_ACCOUNTS else {}
-    return {**local, "providerToken": provider, "personalToken": personal}
 
 
 class OrderingFieldSchema(OpenApiSerializerFieldExtension):
@@ -352,7 +330,7 @@ def finish_document(result: Schema, **kwargs: Any) -> Schema:
     result["tags"] = [tag for tag in result["tags"] if tag["name"] in used]
     components = result["components"]
     components["schemas"] = dict(sorted({**components["schemas"], **shared_schemas()}.items()))
-    components["responses"] = error_responses()
+    components["responses"] = shared_responses()
     components["headers"] = HEADERS
     return result
 
@@ -363,17 +341,13 @@ def _introduction() -> str:
         "page_size_default": settings.PAGE_SIZE_DEFAULT,
         "page_size_max": settings.PAGE_SIZE_MAX,
         "max_body_kib": settings.MAX_BODY_BYTES // 1024,
-        "access_minutes": _minutes(settings.ACCESS_TOKEN_LIFETIME),
+        "access_minutes": settings.ACCESS_TOKEN_LIFETIME // timedelta(minutes=1),
         "refresh_days": settings.REFRESH_TOKEN_LIFETIME.days,
         "session_days": settings.SESSION_LIFETIME.days,
     }
     template = Engine(autoescape=False).from_string(_INTRODUCTION.read_text())
     # Stripped it is a plain string, which YAML has in a block that people can read.
     return template.render(Context(facts)).strip()
-
-
-def _minutes(duration: timedelta) -> int:
-    return duration // timedelta(minutes=1)
 
 
 def _refuses_blank(field: Any) -> bool:
@@ -396,22 +370,3 @@ _PATH_PARAMETERS: Mapping[str, Schema] = {
 
 # A text that is a line once the white space around it is trimmed.
 _LINE = rf"^\s*[^{NO_LINE}]*[^\s{NO_LINE}][^{NO_LINE}]*\s*$"
-
-# By the name of the field, wherever it stands, or in one serializer. Together they are the first
-# steps of the README, so that whoever came by the one can go on with the other.
-_EXAMPLES: Mapping[str, Any] = {
-    "email": "alice@example.com",
-    "name": "Alice",
-    "password": "blue bicycle at noon",
-    "current_password": "blue bicycle at noon",
-    "new_password": "green bicycle at dawn",
-    "title": "Buy milk",
-    "description": "Two litres",
-    "is_completed": False,
-    "completed_at": None,
-    "Completion.is_completed": True,
-    "PersonalToken.name": "Backup",
-    "NewPersonalToken.name": "Backup",
-    "PersonalToken.scopes": ["tasks:read"],
-    "PersonalToken.expires_at": "2036-12-31T00:00:00.000000Z",
-}

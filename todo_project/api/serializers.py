@@ -126,6 +126,10 @@ class StrictSerializer(serializers.Serializer[Any]):
     Read-only fields are accepted and have no effect, so that a client may send back what it read.
     """
 
+    # By field, for the OpenAPI document. Together they are the first steps of the README, so that
+    # whoever came by the one can go on with the other.
+    examples: ClassVar[Mapping[str, Any]] = {}
+
     unknown_message = "Unknown field. Valid fields: {valid}."
 
     def to_internal_value(self, data: Mapping[str, Any]) -> Any:

@@ -9,15 +9,17 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.db import connection
 from django.http import HttpRequest
-from django.http.request import UnreadablePostError
 from django.http.response import HttpResponseBase
+from rest_framework import status
 from rest_framework.exceptions import APIException, ErrorDetail, MethodNotAllowed, ValidationError
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from .errors import EncodedBody, PayloadTooLarge
+from .errors import EncodedBody, PayloadTooLarge, own_error
 from .negotiation import JSONNegotiation
 from .notes import notes_of
 from .parsers import content_length
@@ -26,6 +28,12 @@ from .serializers import EmptyBody, QuerySerializer, StrictSerializer
 
 MAX_PARAMETERS = 100  # of a query string
 
+# Which error is answered where several apply [E1]. 404 is the object's: that of the route comes
+# before any view. What doesn't stand here (409, 410) comes after all of these, and a defect or a
+# database that is away (500, 503) is answered as soon as it is met.
+ORDER = (406, 401, 403, 429, 405, 404, 413, 415, 400, 422, 412)
+_RANKS = {status_code: rank for rank, status_code in enumerate(ORDER)}
+
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -33,8 +41,8 @@ class StrictInputMixin(APIView):
     """Validates body and query parameters into `self.body` and `self.query`.
 
     An operation that names no serializer takes no input, and input sent to it is an error; so
-    nothing that a client sends is silently ignored. The order of the checks is the contract's:
-    406, 401, 403, 429, 405, 404 of the object, 413, 415, 400.
+    nothing that a client sends is silently ignored. Where several errors apply, ORDER says which is
+    answered: `handle_exception` sees to it.
     """
 
     # Keyed by a ViewSet's action or an APIView's method in lower case. Also the source of the
@@ -42,13 +50,24 @@ class StrictInputMixin(APIView):
     body_serializers: ClassVar[Mapping[str, type[StrictSerializer]]] = {}
     query_serializers: ClassVar[Mapping[str, type[QuerySerializer]]] = {}
 
+    # What an operation does with preconditions and keys (sections 7 and 12 of the contract), by the
+    # same names. The OpenAPI document says it; views do it, but for the refusal of a key by those
+    # that take none.
+    has_etag: ClassVar[frozenset[str]] = frozenset()  # answers with ETag; GET takes If-None-Match
+    conditional: ClassVar[frozenset[str]] = frozenset()  # takes If-Match
+    keyed: ClassVar[frozenset[str]] = frozenset()  # takes Idempotency-Key
+
     # What a token with scopes needs to read, and to write; None: no such token is good for it.
     read_scope: ClassVar[Scope | None] = None
     write_scope: ClassVar[Scope | None] = None
 
-    # True: the statements that do the work look the caller up and count the request, and
-    # `check_deferred` does both where there is no such statement. See callers.py.
+    # True: the statements that do the work look the caller up (callers.py), and count the request.
     defers_caller_check = False
+
+    # Whether 401, 429 and 404 have been looked for, so that a later error can be answered at once.
+    # A view that `defers_caller_check` sets it right after its statement; the others have it once
+    # their input is read.
+    is_settled = False
 
     content_negotiation_class = JSONNegotiation
 
@@ -92,45 +111,60 @@ class StrictInputMixin(APIView):
         return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.is_settled = False  # a second try begins anew
         super().initial(request, *args, **kwargs)
         if not self._takes(str(request.method).lower()):
-            self.check_deferred()
             raise MethodNotAllowed(str(request.method))
-        try:
-            data = self._read_data(request)
-            self.parameters, self.query = self._read_query(request)
-            self.body = self._validated_body(request, data)
-        except (APIException, UnreadablePostError):
-            self.check_deferred()
-            self.require_object()
-            raise
+        data = self._read_data(request)
+        self._refuse_key(request)
+        self.parameters, self.query = self._read_query(request)
+        self.body = self._validated_body(request, data)
+        self.is_settled = not self.defers_caller_check
 
     def needed_scope(self, method: str | None) -> Scope | None:
         return self.read_scope if method in ("GET", "HEAD") else self.write_scope
-
-    def check_permissions(self, request: Request) -> None:
-        try:
-            super().check_permissions(request)
-        except APIException:
-            if self.defers_caller_check and request.auth is not None:
-                request.auth.check()  # 401 comes before 403
-            raise
 
     def check_throttles(self, request: Request) -> None:
         if not self.defers_caller_check:
             super().check_throttles(request)
 
-    def check_deferred(self) -> None:
-        """Makes up for what was put off (401, 429), before a later error is answered."""
-        if self.defers_caller_check:
-            self.request.auth.check()
-            super().check_throttles(self.request)
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answers the error that comes first [E1]: every refusal of a view passes here.
+
+        What was put off is made up for, as far as it comes before `exc`.
+        """
+        if not self.is_settled:
+            try:
+                self._settle_before(exc)
+            except (APIException, DatabaseError) as earlier:
+                exc = earlier
+        return super().handle_exception(exc)
+
+    def _settle_before(self, exception: Exception) -> None:
+        """Raises the first error that was not looked for yet and comes before `exception`."""
+        error = own_error(exception)
+        if error is None or error.status_code >= status.HTTP_500_INTERNAL_SERVER_ERROR:
+            return
+        rank = _rank(error.status_code)
+        # There is no caller where authentication itself refused, which may be with 403.
+        if self.defers_caller_check and self.request.auth is not None:
+            if rank > _rank(status.HTTP_401_UNAUTHORIZED):
+                self.request.auth.check()
+            if rank > _rank(status.HTTP_429_TOO_MANY_REQUESTS):
+                super().check_throttles(self.request)
+        if rank > _rank(status.HTTP_404_NOT_FOUND):
+            self.require_object()
 
     def require_object(self) -> None:
         """Raises NotFound where the path names an object that is not there for the caller.
 
         Called before an error of the input is answered, because 404 comes first.
         """
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """REST framework's own, but for `Allow`, which goes with 405 alone."""
+        return {"Vary": "Accept"} if len(self.renderer_classes) > 1 else {}
 
     @property
     def operation(self) -> str:
@@ -161,6 +195,13 @@ class StrictInputMixin(APIView):
             raise EncodedBody()
         return cast("dict[str, Any]", request.data)
 
+    def _refuse_key(self, request: Request) -> None:
+        """Refuses an Idempotency-Key of a write that would be done again in spite of it."""
+        is_write = request.method not in ("GET", "HEAD")
+        if "HTTP_IDEMPOTENCY_KEY" in request.META and is_write and self.operation not in self.keyed:
+            message = "This operation takes no Idempotency-Key. Leave it out."
+            raise ValidationError({"Idempotency-Key": [ErrorDetail(message, "not_supported")]})
+
     def _read_query(self, request: Request) -> tuple[Mapping[str, str], Mapping[str, Any]]:
         """The query parameters, as they came and validated."""
         serializer_class = self.query_serializers.get(self.operation, QuerySerializer)
@@ -175,6 +216,10 @@ class StrictInputMixin(APIView):
         if not data and serializer_class is EmptyBody:
             return {}
         return _validated(serializer_class, data, is_partial=request.method == "PATCH")
+
+
+def _rank(status_code: int) -> int:
+    return _RANKS.get(status_code, len(ORDER))
 
 
 def _validated(
