@@ -14,8 +14,8 @@ NEW_SECRET := $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(50))'
 FIND_PYTHON := command -v $(PYTHON) >/dev/null || { \
 	echo 'There is no $(PYTHON) here. Name a Python from 3.11 to 3.13: make PYTHON=python3.13 ...' >&2; exit 1; }
 
-# The settings of the tests need no environment.
-MANAGE := env DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py
+# Settings that need no environment: the service's, without what the tests add.
+MANAGE := env DJANGO_SETTINGS_MODULE=tests.service_settings $(BIN)/python manage.py
 MAKE_SCHEMA := $(MANAGE) spectacular --validate --fail-on-warn --file
 # A service as in production, to be looked at and not to be run.
 PRODUCTION := env -i PATH="$$PATH" DEBUG=false ALLOWED_HOSTS=api.example.com TRUSTED_PROXIES=1 \
@@ -37,8 +37,8 @@ help:
 	@echo 'make run      set everything up and run the development server (PORT=8000)'
 	@echo 'make demo     an account with some tasks, and how to sign in to it'
 	@echo 'make test     run the tests (ARGS="-k cursor" for some of them)'
-	@echo 'make fuzz     10,000 and more random requests against a model'
-	@echo 'make test-system  what needs haproxy: restarts behind a load balancer, overload'
+	@echo 'make fuzz     10,000 and more random requests against each of two models'
+	@echo 'make test-system  what needs haproxy or nginx: restarts behind a load balancer, overload, compression'
 	@echo 'make test-pooled  the tests again, through PgBouncer; needs pgbouncer'
 	@echo 'make check    format, lint, types, import rules, settings, migrations, schema'
 	@echo 'make audit    ask PyPI for known holes in what is installed'
@@ -70,7 +70,7 @@ test-pooled: $(DEV)
 	$(BIN)/python -m tests.pooled $(ARGS)
 
 fuzz: $(DEV)
-	FUZZ_RUNS=250 $(BIN)/python -m pytest tests/test_fuzz.py $(ARGS)
+	FUZZ_RUNS=250 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_devices.py $(ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff format --check .

@@ -32,6 +32,10 @@ _EMAIL = "alice@example.com"
 _NAME = "Alice"
 _PASSWORD = "blue bicycle at noon"  # noqa: S105  # nobody's
 _NEW_PASSWORD = "green bicycle at dawn"  # noqa: S105  # likewise
+_NEW_PASSWORD_HELP = (
+    f"At least {settings.PASSWORD_MIN_CHARACTERS} characters in Unicode's form NFKC, and otherwise "
+    "taken as it comes. Not a common one, and not like the address or the name."
+)
 
 
 class EmailField(StringField, serializers.EmailField):
@@ -58,8 +62,21 @@ class PasswordField(StringField):
 
 
 class NewPasswordField(PasswordField):
+    """A password that somebody chooses.
+
+    Its least length is no `minLength` of the document: that counts characters as they are sent, of
+    which nine may be ten in the form that is hashed.
+    """
+
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_length=settings.PASSWORD_MIN_CHARACTERS, **kwargs)
+        kwargs.setdefault("help_text", _NEW_PASSWORD_HELP)
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        password = super().to_internal_value(data)
+        if len(password) < settings.PASSWORD_MIN_CHARACTERS:
+            self.fail("min_length", min_length=settings.PASSWORD_MIN_CHARACTERS)
+        return password
 
 
 def validate_new_password(field: str, password: str, user: User) -> None:
@@ -98,9 +115,7 @@ class RegistrationSerializer(UserSerializer):
     examples: ClassVar = {**UserSerializer.examples, "password": _PASSWORD}
 
     email = EmailField()
-    password = NewPasswordField(
-        help_text="Taken as it comes. Not a common one, and not like the address or the name."
-    )
+    password = NewPasswordField()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         user = User(email=attrs["email"], name=attrs.get("name", ""))

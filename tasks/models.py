@@ -3,32 +3,28 @@
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Func, Q, Value
+from django.db.models import F, Q, Value
 from django.db.models.functions import Length, Now
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
 
-from todo_project.owners import Versioned, owner_key
-from todo_project.text import validate_line, validate_marks
+from todo_project.owners import Versioned, owner_key, position_field
+from todo_project.resources.lines import Fold
+from todo_project.text import WORDS_MAX, validate_line, validate_marks
 
 TITLE_MAX_CHARACTERS = 255
 DESCRIPTION_MAX_CHARACTERS = 20_000
-
-
-class Fold(Func):
-    """Text as search compares it and titles are sorted: without case, accents, Unicode forms.
-
-    By a function of the database (migration 0004), the same for what is stored and asked for.
-    """
-
-    function = "tasks_fold"
-    arity = 1
+LIST_NAME_MAX_CHARACTERS = 150
+LISTS_MAX = 500  # of one person; what lies in the trash doesn't count
+PRIORITIES = ("none", "low", "medium", "high", "urgent")  # kept as their rank
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
     def owned_by(self, user_id: UUID) -> Self:
-        """The tasks of a user. The statements of queries.py say the same by themselves."""
+        """The tasks of a user. The statements of the routes say the same by themselves."""
         return self.filter(user_id=user_id)
 
     def change(self, **fields: Any) -> int:
@@ -57,6 +53,17 @@ class Task(Versioned):
     title = models.CharField(max_length=TITLE_MAX_CHARACTERS, validators=[validate_line])
     description = models.TextField(null=True, blank=True, validators=[validate_marks])
     completed_at = models.DateTimeField(null=True, blank=True)
+    priority = models.PositiveSmallIntegerField(
+        choices=list(enumerate(PRIORITIES)), db_default=0, default=0
+    )
+    labels = ArrayField(models.TextField(), db_default=[], default=list, blank=True)
+    # In the person's calendar, and on the clock of wherever they are.
+    due_on = models.DateField(null=True, blank=True)
+    due_time = models.TimeField(null=True, blank=True)
+    time_zone = models.TextField(null=True, blank=True)
+    # Set by triggers (migration 0020), whoever writes; `save()` leaves it stale on the instance.
+    due_at = models.DateTimeField(null=True, blank=True, editable=False)
+    start_on = models.DateField(null=True, blank=True, help_text="Not to be begun before.")
     # Stored, so that an index could use it; generated, so that nothing can set it apart from
     # completed_at. `save()` leaves it stale on the instance, and assigning to it does nothing.
     is_completed = models.GeneratedField(
@@ -74,6 +81,18 @@ class Task(Versioned):
         output_field=models.TextField(db_collation="C"),
         db_persist=True,
     )
+    # None: the inbox. One of the owner's living lists, by a key of both columns and a trigger
+    # (migration 0016), which Django can't declare. The database deletes tasks with their list.
+    list = models.ForeignKey(
+        "TaskList",
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="tasks",
+    )
+    position = position_field()
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -95,6 +114,9 @@ class Task(Versioned):
                 condition=Q(deleted_at__isnull=False),
                 name="tasks_task_user_trash",
             ),
+            # Serves pages of one list and of the inbox in the manual order, and what moves, trashes
+            # and deletes the tasks of a list. Whole, because the foreign key's own DELETE is.
+            models.Index(fields=["user", "list", "position", "id"], name="tasks_task_user_list"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(
@@ -104,7 +126,83 @@ class Task(Versioned):
                 condition=LessThanOrEqual(Length("description"), DESCRIPTION_MAX_CHARACTERS),
                 name="tasks_task_description_length",
             ),
+            models.CheckConstraint(
+                condition=Q(priority__lt=len(PRIORITIES)), name="tasks_task_priority"
+            ),
+            models.CheckConstraint(
+                condition=Q(labels__len__lte=WORDS_MAX), name="tasks_task_labels"
+            ),
+            models.CheckConstraint(
+                condition=Q(due_time=None) | Q(due_on__isnull=False), name="tasks_task_due_time"
+            ),
+            models.CheckConstraint(
+                condition=Q(time_zone=None) | Q(due_time__isnull=False), name="tasks_task_time_zone"
+            ),
+            models.CheckConstraint(
+                condition=Q(start_on=None) | Q(due_on=None) | Q(start_on__lte=F("due_on")),
+                name="tasks_task_start_on",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.title
+
+
+class TaskList(Versioned):
+    """Some tasks of a person's, under a name.
+
+    Behind Task, so that `manage.py purge_expired` comes to the tasks first, batch by batch.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = owner_key("task_lists", verbose_name="owner")
+    name = models.CharField(
+        max_length=LIST_NAME_MAX_CHARACTERS, validators=[validate_line, validate_marks]
+    )
+    color = models.CharField(
+        max_length=7,
+        null=True,
+        blank=True,
+        validators=[RegexValidator(r"^#[0-9a-f]{6}\Z", "Write it as #1e90ff, in lower case.")],
+    )
+    position = position_field()
+    archived_at = models.DateTimeField(null=True, blank=True)
+    # As of tasks: stored and generated, and stale after `save()`.
+    is_archived = models.GeneratedField(
+        expression=Q(archived_at__isnull=False),  # type: ignore[arg-type]  # Django takes a Q
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
+    name_folded = models.GeneratedField(
+        expression=Fold("name"), output_field=models.TextField(db_collation="C"), db_persist=True
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        db_table = "tasks_list"
+        verbose_name = "list"
+        indexes: ClassVar = [
+            # Serves lists in their default order, and the count of them.
+            models.Index(
+                fields=["user", "position", "id"],
+                condition=Q(deleted_at=None),
+                name="tasks_list_user_live",
+            ),
+            # Serves the trash, and `manage.py purge_expired`.
+            models.Index(
+                fields=["user", "-deleted_at", "-id"],
+                condition=Q(deleted_at__isnull=False),
+                name="tasks_list_user_trash",
+            ),
+        ]
+        constraints: ClassVar = [
+            # What tasks refer to: a list of their own owner's. Serves what reads one, as well.
+            models.UniqueConstraint(fields=["user", "id"], name="tasks_list_user_id"),
+            models.CheckConstraint(
+                condition=Q(color__regex=r"^#[0-9a-f]{6}$"), name="tasks_list_color"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

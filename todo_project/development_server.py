@@ -27,7 +27,7 @@ class DevelopmentServer(WSGIServer):
         client: socket.socket = request
         application = cast("Application", self.get_app())
         common = common_environ(self.server_name, self.server_port, is_multiprocess=False)
-        reader = RequestReader(settings.MAX_BODY_BYTES)
+        reader = RequestReader(settings.MAX_BATCH_BODY_BYTES)
         is_last = False
         while not is_last:
             message = reader.next()

@@ -73,7 +73,7 @@ class Change(models.Model):
     pk = models.CompositePrimaryKey("user_id", "version", "type", "id")
     user = owner_key("+")
     version = models.BigIntegerField()
-    type = models.TextField()
+    type = models.TextField(db_collation="C")
     id = models.UUIDField()
     changed_at = models.DateTimeField(db_default=Now())
 
@@ -96,7 +96,7 @@ class Purged(models.Model):
 
     pk = models.CompositePrimaryKey("user_id", "type", "id")
     user = owner_key("+")
-    type = models.TextField()
+    type = models.TextField(db_collation="C")
     id = models.UUIDField()
     version = models.BigIntegerField()
 

@@ -9,6 +9,9 @@ from django.db import migrations, models
 # Those that each versioned table has, and whose change is one of the row.
 _COMMON_COLUMNS = ("id", "user_id", "deleted_at")
 
+# Of a new row's position: 2^48 versions, which is room for 65,536 of the steps of `new_epochs`.
+POSITION_DIGITS = 12
+
 
 def owner_key(related_name: str, **options: Any) -> "models.ForeignKey[Any, Any]":
     """The owner's key, whose constraint OwnerCascade adds: Django 5.2 can't declare it.
@@ -113,4 +116,28 @@ class Stamped(migrations.RunSQL):
             REFERENCING OLD TABLE AS gone
             FOR EACH STATEMENT EXECUTE FUNCTION todo_stamp_deleted('{self.type_name}')
             """,
+        )
+
+
+def position_field() -> "models.TextField[str, str]":
+    """Where a row stands among its owner's others, by code point. Its table needs Placed."""
+    return models.TextField(db_collation="C", db_default="", default="", editable=False)
+
+
+class Placed(migrations.RunSQL):
+    """Lets the database place a new row of `table` last, for whoever writes it without a position.
+
+    By the version, so that it comes behind what stamps: triggers run in the order of their names.
+    """
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        name = f"{table}_to_end"
+        super().__init__(
+            f"""
+            CREATE OR REPLACE TRIGGER {name} BEFORE INSERT ON {table}
+            FOR EACH ROW WHEN (NEW.position = '')
+            EXECUTE FUNCTION todo_place('{POSITION_DIGITS}')
+            """,
+            reverse_sql=f"DROP TRIGGER {name} ON {table}",
         )

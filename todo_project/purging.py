@@ -55,7 +55,9 @@ def purge_trash(model: type[Versioned], *, batch_rows: int) -> int:
 
     def delete_batch(user_id: UUID) -> int:
         own = expired.filter(user=user_id).select_for_update(skip_locked=True)
-        return objects.filter(pk__in=own.values("pk")[:batch_rows]).delete()[0]
+        # A list: as a subquery it may be asked for each row, and give others each time.
+        batch = list(own.values_list("pk", flat=True)[:batch_rows])
+        return objects.filter(pk__in=batch).delete()[0]
 
     return _purge(expired, delete_batch, batch_rows=batch_rows)
 

@@ -468,10 +468,15 @@ RATE_LIMITS = {
 # --- REST -------------------------------------------------------------------------------------
 
 MAX_BODY_BYTES = 256 * 1024
+BATCH_OPERATIONS_MAX = 100
+MAX_BATCH_BODY_BYTES = 1024 * 1024
+# As JSON, of what a batch changed. 100 tasks with the longest texts would have 8 MiB.
+BATCH_ANSWER_BYTES_MAX = 4 * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 MAX_JSON_DEPTH = 32
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
+CHANGES_PAGE_DEFAULT = 100
 # Of the rows of a page as JSON. 200 tasks may have 24 MiB, and 500 clients who don't read them.
 PAGE_BYTES_MAX = 1024 * 1024
 
@@ -527,6 +532,10 @@ SPECTACULAR_SETTINGS = {
     "TAGS": [
         {"name": "auth", "description": "Make an account, sign in, stay signed in."},
         {"name": "tasks", "description": "Your own tasks."},
+        {"name": "lists", "description": "What your tasks are sorted into."},
+        {"name": "batch", "description": "Many writes in one request."},
+        {"name": "changes", "description": "What other devices of yours changed."},
+        {"name": "trash", "description": "What you deleted."},
         {"name": "account", "description": "Your account, and the ways into it."},
     ],
 }

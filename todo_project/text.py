@@ -25,6 +25,8 @@ _BRAILLE_BLANK = "\u2800"  # a symbol (So) without a dot
 
 # As UAX #15 has it.
 MARKS_MAX = 30
+WORDS_MAX = 50  # labels of one task, say
+WORD_MAX_CHARACTERS = 50
 # Their own class is that of a letter, but marks are what they decompose into.
 _PAIRS_OF_MARKS = "\u0f73\u0f75\u0f81"
 

@@ -7,11 +7,12 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 from rest_framework.exceptions import NotFound
 
-from tasks.urls import task_routes
+from tasks.urls import list_routes, task_routes
 
 from .api.errors import error_response
 from .documents import DocumentView, contract
 from .health import livez, readyz
+from .resources.routes import routes_of_everything
 
 
 def not_found(request: HttpRequest, rest: str = "") -> HttpResponse:
@@ -26,6 +27,7 @@ def not_found(request: HttpRequest, rest: str = "") -> HttpResponse:
 urlpatterns = [
     # First, because paths are compared with one route after the other.
     *task_routes("api"),
+    *list_routes(),
     re_path(r"^\Z", RedirectView.as_view(url="/api/docs", http_method_names=["get", "head"])),
     re_path(r"^livez/?\Z", livez),
     re_path(r"^readyz/?\Z", readyz),
@@ -35,6 +37,7 @@ urlpatterns = [
     re_path(r"^api/redoc/?\Z", SpectacularRedocView.as_view(url_name="schema")),
     path("api/auth/", include("accounts.urls")),
     *task_routes("users"),
+    *routes_of_everything(),
     # Admin's redirect to an object's page on the site: there are none, and it answers 500.
     path("admin/r/<path:rest>", not_found),
     re_path(r"^admin\Z", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),

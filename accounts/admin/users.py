@@ -217,14 +217,21 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
                     quote(user.email or str(user.pk)),
                     _plural(relation),
                 )
-                for relation in belongings()
+                for relation in _shown_belongings()
             ),
         )
 
 
+def _shown_belongings() -> Iterator[ForeignObjectRel]:
+    """Those that admin has a list of."""
+    for relation in belongings():
+        if admin.site.is_registered(relation.related_model):
+            yield relation
+
+
 def _count_belongings(users: list[User]) -> Iterator[str]:
     """Such as "1 session" and "more than 1,000 tasks"; a bounded query for each."""
-    for relation in belongings():
+    for relation in _shown_belongings():
         model = relation.related_model
         owned: QuerySet[Model] = QuerySet(model).filter(**{f"{relation.field.name}__in": users})
         count = capped_count(owned)

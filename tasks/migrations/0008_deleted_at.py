@@ -6,10 +6,15 @@ class Migration(migrations.Migration):
 
     dependencies = [("tasks", "0007_version")]
 
+    # Who goes back doesn't bring back what was deleted.
     operations = [
         migrations.AddField(
             model_name="task",
             name="deleted_at",
             field=models.DateTimeField(blank=True, editable=False, null=True),
+        ),
+        migrations.RunSQL(
+            migrations.RunSQL.noop,
+            reverse_sql="DELETE FROM tasks_task WHERE deleted_at IS NOT NULL",
         ),
     ]

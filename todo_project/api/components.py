@@ -79,14 +79,14 @@ HEADERS: Mapping[str, Schema] = {
 RATE_HEADERS = [name for name in HEADERS if name.startswith("RateLimit-")]
 
 
-def _header_parameter(name: str, description: str) -> Schema:
+def _header_parameter(name: str, description: str, **schema: Any) -> Schema:
     """Its example stands in the description: pages would send any other unasked."""
     return {
         "name": name,
         "in": "header",
         "required": False,
         "description": description,
-        "schema": {"type": "string"},
+        "schema": {"type": "string", **schema},
     }
 
 
@@ -102,12 +102,15 @@ IF_NONE_MATCH = _header_parameter(
 IF_NONE_MATCH_ANY = _header_parameter(
     "If-None-Match",
     "`*`: create it under this id, which you have chosen; 412 where there is one already.",
+    pattern=r"^\*$",
 )
 IDEMPOTENCY_KEY = _header_parameter(
     "Idempotency-Key",
     "Any new text of 1 to 255 visible ASCII characters, such as "
     "`9b2c1f0e-5d41-4c0a-8f37-2f6f3f1d2a10`. A repeat of the request with the same key changes "
     "nothing, and gets the first one's answer.",
+    # Bare, or quoted as structured fields have strings (RFC 9651).
+    pattern=r'^([!#-~]{1,255}|"[!#-\[\]-~]{1,255}")$',
 )
 
 # --- Errors -----------------------------------------------------------------------------------
@@ -244,11 +247,13 @@ def shared_schemas() -> Schema:
                 "type": "object",
                 "description": "For VALIDATION_ERROR the faults of each field, and of none of "
                 "them in `non_field_errors`. For INSUFFICIENT_SCOPE the `scope` that the token "
-                "lacks. For PRECONDITION_FAILED the resource as it is, in `current`. For CONFLICT "
-                "of a batch the `operations` that failed. Else empty.",
+                "lacks. For PRECONDITION_FAILED the resource as it is, in `current`, and "
+                "`deleted`, true, where that is in the trash. For CONFLICT of a batch the "
+                "`operations` that failed. Else empty.",
                 "properties": {
                     "scope": {"anyOf": [{"type": "string"}, faults]},
                     "current": {"anyOf": [{"type": ["object", "null"]}, faults]},
+                    "deleted": {"anyOf": [{"type": "boolean"}, faults]},
                     "operations": {"anyOf": [failed_operations, faults]},
                 },
                 "additionalProperties": faults,

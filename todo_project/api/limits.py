@@ -62,59 +62,85 @@ class Counter:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What COUNT_SQL needs to know."""
-        return {"counter_key": self.key, "counter_period": self.rate.period_seconds}
+        """What the SQL below needs to know."""
+        return {
+            "counter_key": self.key,
+            "counter_period": self.rate.period_seconds,
+            "counter_limit": self.rate.limit,
+        }
 
     def usage(self, hits: int, reset_seconds: float) -> Usage:
-        """What the row says that COUNT_SQL returns."""
+        """What the row says that counts."""
         return Usage(self.rate.limit, hits, reset_seconds=max(1, ceil(reset_seconds)))
 
 
 # One statement, atomic by the row's lock: of simultaneous calls each gets a number of its own.
-# Windows are fixed, and by the database's clock. It counts for each row of {source}: one or none.
+# Windows are fixed, and by the database's clock. It counts {tries}, for each row of {source}: one
+# or none.
 _UPSERT = """
     INSERT INTO todo_project_ratecounter AS counter (key, "window", hits, expires_at)
-    SELECT %(counter_key)s, epoch / %(counter_period)s, 1,
+    SELECT %(counter_key)s, epoch / %(counter_period)s, {tries},
            to_timestamp((epoch / %(counter_period)s + 1) * %(counter_period)s)
       FROM (SELECT floor(extract(epoch FROM statement_timestamp()))::bigint AS epoch) AS clock,
            {source}
     ON CONFLICT (key) DO UPDATE SET
         -- A statement may have waited for the row's lock into the next window: never back.
-        hits = CASE WHEN counter."window" >= excluded."window" THEN counter.hits + 1 ELSE 1 END,
+        hits = excluded.hits
+             + CASE WHEN counter."window" >= excluded."window" THEN counter.hits ELSE 0 END,
         "window" = greatest(counter."window", excluded."window"),
         expires_at = greatest(counter.expires_at, excluded.expires_at)
 """
 _RETURNING = """
     RETURNING hits, extract(epoch FROM expires_at - statement_timestamp())::float AS reset_seconds
 """
-COUNT_SQL = _UPSERT + _RETURNING
 _ONCE = "(VALUES (1)) AS once"
-_COUNT_ONCE = COUNT_SQL.format(source=_ONCE)
-# What is one too many changes nothing, or it would stand in the way of what is given back. When the
-# window ends is then told by the clock, because the row may be younger than the snapshot.
-_RESERVE = f"""
-    WITH reserved AS (
-        {_UPSERT.format(source=_ONCE)}
-        WHERE counter."window" < excluded."window" OR counter.hits < %(counter_limit)s
+
+
+def count_sql(source: str, tries: str = "1") -> str:
+    """Counts `tries` for each row of `source`: gives `hits` and `reset_seconds`."""
+    return _UPSERT.format(source=source, tries=tries) + _RETURNING
+
+
+def reserved_sql(source: str, tries: str = "1") -> str:
+    """Counts `tries` for each row of `source`, unless they are too many: then it gives no row.
+
+    What is too many changes nothing, or it would stand in the way of what is given back.
+    """
+    return f"""
+        {_UPSERT.format(source=source, tries=tries)}
+        WHERE counter."window" < excluded."window" OR counter.hits + {tries} <= %(counter_limit)s
         {_RETURNING}, "window"
-    )
-    SELECT hits, reset_seconds, "window" FROM reserved
-    UNION ALL
-    SELECT %(counter_limit)s + 1, (
-        %(counter_period)s - mod(extract(epoch FROM statement_timestamp()), %(counter_period)s)
-    )::float, NULL
-     WHERE NOT EXISTS (SELECT FROM reserved)
-"""  # noqa: S608  # made of constants
+    """
+
+
+def reservation_sql(source: str) -> str:
+    """What `reserved` gives, or the limit and one more, for each row of `source`.
+
+    When the window ends is then told by the clock: the row may be younger than the snapshot.
+    """
+    return f"""
+        SELECT hits, reset_seconds, "window" FROM reserved
+        UNION ALL
+        SELECT %(counter_limit)s + 1, (
+            %(counter_period)s
+            - mod(extract(epoch FROM statement_timestamp()), %(counter_period)s)
+        )::float, NULL
+          FROM {source} WHERE NOT EXISTS (SELECT FROM reserved)
+    """  # noqa: S608  # made of constants
+
+
+_COUNT = count_sql(_ONCE, "%(tries)s")
+_RESERVE = f"WITH reserved AS ({reserved_sql(_ONCE)}) {reservation_sql(_ONCE)}"
 _GIVE_BACK = """
     UPDATE todo_project_ratecounter SET hits = hits - 1
      WHERE key = %(counter_key)s AND "window" = %(window)s
 """
 
 
-def count(counter: Counter) -> Usage:
-    """Counts one try. One statement."""
+def count(counter: Counter, tries: int = 1) -> Usage:
+    """Counts some tries. One statement."""
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT_ONCE, counter.parameters)
+        cursor.execute(_COUNT, {**counter.parameters, "tries": tries})
         return counter.usage(*cursor.fetchone())
 
 
@@ -138,8 +164,7 @@ def reserve(counter: Counter) -> Reservation:
     Together, those that stay counted and those under way never exceed the limit.
     """
     with connection.cursor() as cursor:
-        limit = {"counter_limit": counter.rate.limit}
-        cursor.execute(_RESERVE, {**counter.parameters, **limit})
+        cursor.execute(_RESERVE, counter.parameters)
         hits, reset_seconds, window = cursor.fetchone()
     return Reservation(counter, counter.usage(hits, reset_seconds), window)
 

@@ -44,7 +44,6 @@ from .components import (
     shared_responses,
     shared_schemas,
 )
-from .ordering import ORDERING_KEYS_MAX
 from .parsers import PATCH_PARSERS, StrictJSONParser
 from .serializers import LineField, QuerySerializer
 from .views import StrictInputMixin
@@ -134,7 +133,7 @@ class EnvelopeSchema(AutoSchema):
         if serializer is None:
             return None
         schema, is_required = self._get_request_for_media_type(serializer)
-        description = f"At most {settings.MAX_BODY_BYTES // 1024} KiB, without U+0000."
+        description = f"At most {self.view.body_max_bytes // 1024} KiB, without U+0000."
         has_read_only = any(field.read_only for field in serializer().fields.values())
         if self.method in ("PUT", "PATCH") and has_read_only:
             description += " Read-only fields may be sent back as they were read."
@@ -185,7 +184,8 @@ class EnvelopeSchema(AutoSchema):
         if direction == "request":
             schema["additionalProperties"] = False
         else:
-            schema["required"] = list(schema["properties"])
+            lacking = getattr(serializer, "may_lack", ())
+            schema["required"] = [name for name in schema["properties"] if name not in lacking]
         for field in schema.get("properties", {}).values():
             field.pop("readOnly", None)
             field.pop("writeOnly", None)
@@ -233,14 +233,18 @@ class EnvelopeSchema(AutoSchema):
     def _envelope(self, serializer: Any) -> Schema:
         """The shape of an answer, as a component with a name of its own."""
         item = self.resolve_serializer(getattr(serializer, "child", serializer), "response")
-        data, suffix, meta = item.ref, "Envelope", "Meta"
+        data, suffix, meta = item.ref, "Envelope", reference("schemas", "Meta")
         if isinstance(serializer, serializers.ListSerializer):
-            data = {"type": "array", "items": item.ref}
-            suffix, meta = ("Page", "PageMeta") if self._is_paged() else ("List", "Meta")
+            data, suffix = {"type": "array", "items": item.ref}, "List"
+            if self._is_paged():
+                suffix, meta = "Page", reference("schemas", "PageMeta")
+        meta_serializer = self.view.meta_serializers.get(self.view.operation)
+        if meta_serializer is not None:
+            meta = self.resolve_serializer(meta_serializer(), "response").ref
         envelope = ResolvedComponent(
             name=item.name + suffix,
             type=ResolvedComponent.SCHEMA,
-            schema=object_schema(data=data, meta=reference("schemas", meta)),
+            schema=object_schema(data=data, meta=meta),
             object=item.name + suffix,
         )
         self.registry.register_on_missing(envelope)
@@ -267,25 +271,13 @@ class EnvelopeSchema(AutoSchema):
         return any(self.method in limit.methods for limit in limits)
 
 
-class OrderingFieldSchema(OpenApiSerializerFieldExtension):
-    """A list of names, which code generators type; with names for `-` that they can write."""
+class ApiErrorFieldSchema(OpenApiSerializerFieldExtension):
+    """An error, as it stands in the answer of a request that failed."""
 
-    target_class = "todo_project.api.ordering.OrderingField"
+    target_class = "todo_project.api.serializers.ApiErrorField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> Schema:
-        names = list(self.target.keys)
-        words = [f"{name[1:]}_DESC" if name.startswith("-") else name for name in names]
-        return {
-            "type": "array",
-            "items": {
-                "type": "string",
-                "enum": names,
-                "x-enum-varnames": [word.upper() for word in words],
-            },
-            "minItems": 1,
-            "maxItems": ORDERING_KEYS_MAX,
-            "uniqueItems": True,
-        }
+        return reference("schemas", "ApiError")
 
 
 class ChoicesFieldSchema(OpenApiSerializerFieldExtension):

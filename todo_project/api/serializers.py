@@ -5,7 +5,7 @@ REST framework's own fields take `"true"` for true and 5 for "5"; these do not.
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -86,6 +86,36 @@ class TimeField(serializers.DateTimeField):
             self.fail("rfc3339")
 
 
+class DayField(serializers.DateField):
+    """A day as RFC 3339 writes a full-date: `2026-01-31`."""
+
+    default_error_messages: ClassVar = {"day": "Not a day, such as 2026-01-31."}
+    _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+    def to_internal_value(self, value: Any) -> date:
+        if not isinstance(value, str) or not self._DAY.fullmatch(value):
+            self.fail("day")
+        try:
+            return date.fromisoformat(value)
+        except ValueError:  # no such day
+            self.fail("day")
+
+
+class TimeOfDayField(serializers.TimeField):
+    """A time on the clock: `09:30`, or with seconds, `09:30:15`."""
+
+    default_error_messages: ClassVar = {"time": "Not a time of day, such as 09:30 or 09:30:15."}
+    _TIME = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
+
+    def to_internal_value(self, value: Any) -> time:
+        if not isinstance(value, str) or not self._TIME.fullmatch(value):
+            self.fail("time")
+        try:
+            return time.fromisoformat(value)
+        except ValueError:  # no such time
+            self.fail("time")
+
+
 class ChoicesField(serializers.Field[list[str], Any, list[str], Any]):
     """Some of a few texts, each once, and one at least."""
 
@@ -120,6 +150,10 @@ class ChoicesField(serializers.Field[list[str], Any, list[str], Any]):
         return ", ".join(self.choices)
 
 
+class ApiErrorField(serializers.Field[Any, Any, Any, Any]):
+    """An error within an answer: of one of several things that were asked for."""
+
+
 class StrictSerializer(serializers.Serializer[Any]):
     """Refuses fields that it doesn't know, naming them and those that it does.
 
@@ -131,6 +165,9 @@ class StrictSerializer(serializers.Serializer[Any]):
     examples: ClassVar[Mapping[str, Any]] = {}
 
     unknown_message = "Unknown field. Valid fields: {valid}."
+
+    # Those that an answer may be without; else it has all of them.
+    may_lack: ClassVar[frozenset[str]] = frozenset()
 
     def to_internal_value(self, data: Mapping[str, Any]) -> Any:
         """Validates the fields that were sent, and no others: a list has many, a request few.

@@ -56,6 +56,8 @@ class StrictInputMixin(APIView):
     has_etag: ClassVar[frozenset[str]] = frozenset()  # answers with ETag; GET takes If-None-Match
     conditional: ClassVar[frozenset[str]] = frozenset()  # takes If-Match
     keyed: ClassVar[frozenset[str]] = frozenset()  # takes Idempotency-Key
+    # What `meta` holds, where it is something of the operation's own.
+    meta_serializers: ClassVar[Mapping[str, type[StrictSerializer]]] = {}
 
     # What a token with scopes needs to read, and to write; None: no such token is good for it.
     read_scope: ClassVar[Scope | None] = None
@@ -68,6 +70,8 @@ class StrictInputMixin(APIView):
     # A view that `defers_caller_check` sets it right after its statement; the others have it once
     # their input is read.
     is_settled = False
+
+    body_max_bytes: ClassVar[int] = settings.MAX_BODY_BYTES
 
     content_negotiation_class = JSONNegotiation
 
@@ -187,8 +191,8 @@ class StrictInputMixin(APIView):
         length = content_length(environ)
         if length is None:
             raise ValidationError("Content-Length must be the body's length in bytes.")
-        if length > settings.MAX_BODY_BYTES:
-            raise PayloadTooLarge()
+        if length > self.body_max_bytes:
+            raise PayloadTooLarge(self.body_max_bytes)
         if not length:
             return {}
         if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
@@ -197,8 +201,9 @@ class StrictInputMixin(APIView):
 
     def _refuse_key(self, request: Request) -> None:
         """Refuses an Idempotency-Key of a write that would be done again in spite of it."""
-        is_write = request.method not in ("GET", "HEAD")
-        if "HTTP_IDEMPOTENCY_KEY" in request.META and is_write and self.operation not in self.keyed:
+        if "HTTP_IDEMPOTENCY_KEY" not in request.META or request.method in ("GET", "HEAD"):
+            return
+        if self.operation not in self.keyed:
             message = "This operation takes no Idempotency-Key. Leave it out."
             raise ValidationError({"Idempotency-Key": [ErrorDetail(message, "not_supported")]})
 
@@ -209,20 +214,20 @@ class StrictInputMixin(APIView):
         if not raw and serializer_class is QuerySerializer:
             return {}, {}
         parameters = parse_query_string(raw)
-        return parameters, _validated(serializer_class, parameters)
+        return parameters, validated(serializer_class, parameters)
 
     def _validated_body(self, request: Request, data: dict[str, Any]) -> dict[str, Any]:
         serializer_class = self.body_serializers.get(self.operation, EmptyBody)
         if not data and serializer_class is EmptyBody:
             return {}
-        return _validated(serializer_class, data, is_partial=request.method == "PATCH")
+        return validated(serializer_class, data, is_partial=request.method == "PATCH")
 
 
 def _rank(status_code: int) -> int:
     return _RANKS.get(status_code, len(ORDER))
 
 
-def _validated(
+def validated(
     serializer_class: type[StrictSerializer], data: Mapping[str, Any], *, is_partial: bool = False
 ) -> dict[str, Any]:
     reader = _reader(serializer_class, is_partial=is_partial)

@@ -1,11 +1,12 @@
 """What pages of other origins may do: call the API (CORS), but frame no page."""
 
 import re
+from functools import lru_cache
 from typing import cast
 
 from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
@@ -29,8 +30,16 @@ class OriginMiddleware(CorsMiddleware):
             return cast("HttpResponseBase", super().__call__(request))
         response = cast("HttpResponseBase", self.get_response(request))
         if self.is_enabled(request):
-            patch_vary_headers(response, ("origin",))
+            response.headers["Vary"] = _with_origin(response.headers.get("Vary"))
         return response
+
+
+@lru_cache(maxsize=16)
+def _with_origin(vary: str | None) -> str:
+    """What Django makes of it, which takes 12 microseconds. Views know of two or three."""
+    response = HttpResponse(headers={} if vary is None else {"Vary": vary})
+    patch_vary_headers(response, ("origin",))
+    return response.headers["Vary"]
 
 
 class FrameMiddleware:

@@ -1,6 +1,6 @@
 from typing import Any
 
-from django.db import migrations
+from django.db import IntegrityError, migrations
 
 BATCH_USERS = 1000  # their rows are locked for milliseconds
 
@@ -22,7 +22,10 @@ def make_clocks(apps: Any, schema_editor: Any) -> None:
     last = None
     with schema_editor.connection.cursor() as cursor:
         while True:
-            cursor.execute(MAKE_CLOCKS, {"last": last, "batch": BATCH_USERS})
+            try:
+                cursor.execute(MAKE_CLOCKS, {"last": last, "batch": BATCH_USERS})
+            except IntegrityError:
+                continue
             row = cursor.fetchone()
             if row is None:
                 return

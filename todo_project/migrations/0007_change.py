@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("version", models.BigIntegerField()),
-                ("type", models.TextField()),
+                ("type", models.TextField(db_collation="C")),
                 ("id", models.UUIDField()),
                 ("changed_at", models.DateTimeField(db_default=Now())),
                 (

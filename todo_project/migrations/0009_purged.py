@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("type", models.TextField()),
+                ("type", models.TextField(db_collation="C")),
                 ("id", models.UUIDField()),
                 ("version", models.BigIntegerField()),
                 (

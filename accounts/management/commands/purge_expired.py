@@ -71,7 +71,9 @@ def delete_expired(
     while True:
         with transaction.atomic(using="direct"), connections["direct"].cursor() as cursor:
             cursor.execute("SET LOCAL statement_timeout = 0")  # the role's is for requests
-            batch = rows.select_for_update(skip_locked=True).values("pk")[:batch_rows]
+            # A list: as a subquery it may be asked for each row, and give others each time.
+            locked = rows.select_for_update(skip_locked=True)
+            batch = list(locked.values_list("pk", flat=True)[:batch_rows])
             deleted, _ = objects.filter(pk__in=batch).delete()
         total += deleted
         if deleted < batch_rows:

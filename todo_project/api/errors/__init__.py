@@ -23,6 +23,9 @@
     │   └── BatchFailed                                 a batch that had to be whole
     ├── Gone                 410 GONE                   a position that is too old
     ├── PreconditionFailed   412 PRECONDITION_FAILED    If-Match or If-None-Match doesn't hold
+    │   ├── NoStrongTag                                 nor could it
+    │   ├── IdTaken                                     a creation at an id of the caller's
+    │   └── IdInTrash                                   the same, in the trash
     ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
     │   └── EncodedBody                                 sent compressed
@@ -65,10 +68,13 @@ from .kinds import (
     EncodedBody,
     Gone,
     HashingBusy,
+    IdInTrash,
+    IdTaken,
     InsufficientScope,
     InvalidCredentials,
     IssuerUnavailable,
     KeyReused,
+    NoStrongTag,
     PayloadTooLarge,
     PreconditionFailed,
     ServiceUnavailable,
@@ -93,10 +99,13 @@ __all__ = [
     "EncodedBody",
     "Gone",
     "HashingBusy",
+    "IdInTrash",
+    "IdTaken",
     "InsufficientScope",
     "InvalidCredentials",
     "IssuerUnavailable",
     "KeyReused",
+    "NoStrongTag",
     "PayloadTooLarge",
     "PreconditionFailed",
     "ServiceUnavailable",

@@ -244,7 +244,7 @@ class BatchFailed(Conflict):
 
     default_detail = "Nothing was done: `details.operations` names what could not be."
 
-    def __init__(self, operations: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, operations: "orjson.Fragment | Sequence[Mapping[str, Any]]") -> None:
         """Takes those that failed: `index`, `status`, and `error` as error_object() makes it."""
         super().__init__()
         self.details = {"operations": operations}
@@ -264,16 +264,21 @@ class PreconditionFailed(ApiException):
 
     status_code = status.HTTP_412_PRECONDITION_FAILED
     default_code = "PRECONDITION_FAILED"
-    default_detail = "It is not as the precondition has it. `details.current` is what it is now."
+    default_detail = (
+        "It has changed since. `details.current` is what it is now: if your change still makes "
+        "sense, send it again with that `etag`."
+    )
     meaning = (
         "`If-Match` or `If-None-Match` does not hold. `details.current` is the resource as it is, "
-        "and `ETag` its tag."
+        "and `ETag` its tag; `details.deleted` is true where it is in the trash."
     )
 
-    def __init__(self, current: str | None, etag: str | None) -> None:
+    def __init__(self, current: str | None, etag: str | None, *, is_trashed: bool = False) -> None:
         """Takes the resource as it is, in JSON, and its tag; None where none can be shown."""
         super().__init__()
         self.details = {"current": None if current is None else orjson.Fragment(current)}
+        if is_trashed:
+            self.details = {**self.details, "deleted": True}
         self.headers = {} if etag is None else {"ETag": etag}
 
     @classmethod
@@ -282,13 +287,45 @@ class PreconditionFailed(ApiException):
         return cls('{"id":"019c1389-02a4-7e51-8d33-5b6c7d8e9f00"}', EXAMPLE_ETAG)
 
 
+class NoStrongTag(PreconditionFailed):
+    """An If-Match that matches nothing, whatever there is: nobody need have changed anything."""
+
+    default_detail = (
+        "If-Match names no strong tag, and so matches nothing. Send the `etag` of the body as it "
+        "came, with its quotation marks."
+    )
+
+
+class IdTaken(PreconditionFailed):
+    """A creation at an id that the caller has already."""
+
+    default_detail = (
+        "You have something with this id. `details.current` is what it is now: to change it, send "
+        "its `etag` in If-Match, and no If-None-Match."
+    )
+
+
+class IdInTrash(PreconditionFailed):
+    """The same, in the trash, where a GET doesn't find it."""
+
+    default_detail = (
+        "What has this id is in your trash. Bring it back by POST to its `/restore`, or choose "
+        "another id."
+    )
+
+    def __init__(self, current: str | None, etag: str | None) -> None:
+        super().__init__(current, etag, is_trashed=True)
+
+
 class PayloadTooLarge(ApiException):
-    """A body over settings.MAX_BODY_BYTES."""
+    """A body over what the operation reads."""
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "PAYLOAD_TOO_LARGE"
-    default_detail = f"The body is too large. At most {settings.MAX_BODY_BYTES} bytes are read."
     meaning = "The body is too large."
+
+    def __init__(self, most: int = settings.MAX_BODY_BYTES) -> None:
+        super().__init__(f"The body is too large. At most {most} bytes are read.")
 
 
 class UnsupportedMediaType(ApiException):

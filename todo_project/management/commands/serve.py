@@ -109,7 +109,7 @@ class Command(BaseCommand):
                 Options(
                     threads=options["threads"] + SPARE_THREADS,
                     keep_alive_seconds=options["keep_alive_seconds"],
-                    body_max_bytes=settings.MAX_BODY_BYTES,
+                    body_max_bytes=settings.MAX_BATCH_BODY_BYTES,
                     connections_max=connections_max(),
                 ),
                 processes=options["processes"],

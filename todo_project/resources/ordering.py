@@ -1,6 +1,6 @@
 """Orders of rows: the query parameter that names one, and the SQL of its pages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -15,15 +15,22 @@ class SortKey:
 
     `field` is its name in answers, and `column` where the table has it in the order that is meant;
     `value_sql` makes a value of `column` from the text that answers have, which stands for {}, and
-    `parse` raises ValueError for a text that it could not be made from.
+    `parse` raises ValueError for a text that it could not be made from; `read` finds that text in
+    an answer, where it is none of its fields.
     """
 
     field: str
     column: str
     value_sql: str
     parse: Callable[[str], object] = str
+    read: Callable[[Mapping[str, Any]], str | None] | None = None
     nullable: bool = False
     descending: bool = False
+
+    def value_of(self, row: Mapping[str, Any]) -> str | None:
+        """The value of a row, which is given as the API answers it."""
+        found: str | None = row[self.field] if self.read is None else self.read(row)
+        return found
 
     def checked(self, value: object) -> str | None:
         """A value out of a cursor. Raises TypeError or ValueError for what no answer has."""

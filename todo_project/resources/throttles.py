@@ -1,4 +1,4 @@
-"""Limits of the task routes."""
+"""Limits of what belongs to a person."""
 
 from rest_framework.request import Request
 

@@ -44,37 +44,59 @@ class Position:
 
 
 @dataclass(frozen=True)
-class CursorCodec:
-    """Turns positions into cursors and back.
+class Seal:
+    """Makes opaque texts of values, and values of those texts.
 
-    A cursor is signed together with `binding`, which names whatever it must not be used without:
-    the caller, the filters and the order. It is opaque to clients, and no secret to them.
+    They are signed together with `binding`, which names whatever they must not be used without: the
+    caller, the filters and the order, say. They are no secret to clients.
     """
+
+    binding: Mapping[str, str]
+
+    def close(self, values: Sequence[Any]) -> str:
+        payload = orjson.dumps(values)
+        return self._signer.sign(base64.urlsafe_b64encode(payload).decode().rstrip("="))
+
+    def open(self, text: str) -> list[Any]:
+        """Raises ValueError for a text that was not made here, or was made for something else."""
+        try:
+            encoded = self._signer.unsign(text)
+            values = orjson.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+        except (BadSignature, binascii.Error) as error:
+            raise ValueError(text) from error
+        return list(values)
+
+    @property
+    def _signer(self) -> Signer:
+        binding = orjson.dumps(self.binding, option=orjson.OPT_SORT_KEYS).decode()
+        return Signer(sep=".", salt=f"cursor:{binding}")
+
+
+@dataclass(frozen=True)
+class CursorCodec:
+    """Turns positions in an order into cursors and back."""
 
     ordering: Ordering
     binding: Mapping[str, str]
 
     def encode(self, row: Mapping[str, Any]) -> str:
         """The cursor of what comes after `row`, which is given as the API answers it."""
-        values = [row[key.field] for key in self.ordering.keys]
-        payload = orjson.dumps([*values, row["id"]])
-        return self._signer.sign(base64.urlsafe_b64encode(payload).decode().rstrip("="))
+        return Seal(self.binding).close(
+            [*(key.value_of(row) for key in self.ordering.keys), row["id"]]
+        )
 
     def decode(self, cursor: str) -> Position:
         """Raises ValidationError for a cursor that was not made for this list."""
         try:
-            text = self._signer.unsign(cursor)
-            payload = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            *values, row_id = orjson.loads(payload)
+            *values, row_id = Seal(self.binding).open(cursor)
             keyed = zip(self.ordering.keys, values, strict=True)
             return Position(tuple(key.checked(value) for key, value in keyed), UUID(str(row_id)))
-        except (BadSignature, binascii.Error, ValueError, TypeError):
-            raise ValidationError({"cursor": [_FOREIGN_CURSOR]}) from None
+        except (ValueError, TypeError):
+            raise foreign_cursor() from None
 
-    @property
-    def _signer(self) -> Signer:
-        binding = orjson.dumps(self.binding, option=orjson.OPT_SORT_KEYS).decode()
-        return Signer(sep=".", salt=f"cursor:{binding}")
+
+def foreign_cursor() -> ValidationError:
+    return ValidationError({"cursor": [_FOREIGN_CURSOR]})
 
 
 def within_bytes(rows: Sequence[str]) -> Sequence[str]:
