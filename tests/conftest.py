@@ -25,7 +25,7 @@ from accounts import mail as queue_of_mails
 from accounts.models import PersonalToken, Session, User, hash_token
 from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
-from tests import node
+from tests import node, resources
 from tests.client import SECRETS, ApiClient
 from tests.issuer import issuer, other_issuer, shared_secret  # noqa: F401  # fixtures
 from tests.processes import PATIENCE_S, PROJECT
@@ -96,6 +96,13 @@ def bob(make_user: Callable[..., User]) -> User:
 @pytest.fixture
 def olga(make_user: Callable[..., User]) -> User:
     return make_user("olga@example.com", name="Olga", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def service_alone() -> Iterator[None]:
+    """The service without the resource that only the tests have."""
+    with resources.service_alone():
+        yield
 
 
 def begin_session(user: User) -> TokenPair:

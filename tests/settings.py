@@ -1,14 +1,7 @@
-"""The service's settings in development mode, for tests and checks: they need no environment."""
+"""The settings of the tests: the service's, and a resource of the tests' own beside its own."""
 
-import os
+from tests.service_settings import *  # noqa: F403
+from tests.service_settings import INSTALLED_APPS
 
-os.environ["DEBUG"] = "true"
-
-from todo_project.settings import *  # noqa: F403
-from todo_project.settings import INSTALLED_APPS
-
-# A tool of `make check`: the service itself runs without it.
-INSTALLED_APPS = [*INSTALLED_APPS, "django_migration_linter"]
-
-# A registration sends no mail but where a test asks for it: the thread would outlive the test.
-EMAIL_CONFIRMATION_URL = ""
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.things"]
+ROOT_URLCONF = "tests.urls"

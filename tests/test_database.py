@@ -64,6 +64,7 @@ def test_indexes_are_these_and_each_names_its_reader() -> None:
         ("user", "id"),
         ("user", "-created_at", "-id"),
         ("user", "-deleted_at", "-id"),
+        ("user", "list", "position", "id"),
     }
 
 
@@ -77,6 +78,7 @@ def test_indexes_of_the_tasks_table() -> None:
     assert definitions == {
         "btree (id)",
         "btree (user_id, id)",
+        'btree (user_id, list_id, "position", id)',
         "btree (user_id, created_at DESC, id DESC) WHERE (deleted_at IS NULL)",
         "btree (user_id, deleted_at DESC, id DESC) WHERE (deleted_at IS NOT NULL)",
     }

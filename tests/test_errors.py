@@ -136,7 +136,7 @@ def test_crash_in_a_view(
     debug: bool, alice_client: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[B3]"""
-    monkeypatch.setattr("tasks.queries.fetch_page", lambda *args: 1 / 0)
+    monkeypatch.setattr("todo_project.resources.reads.fetch_page", lambda *args: 1 / 0)
 
     assert_error(alice_client.get(LIST), 500, "INTERNAL_ERROR")
 

@@ -4,6 +4,7 @@ A route without a row in ROUTES fails `test_routes_all_stand_in_the_table`.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,11 +15,12 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.models import Identity, PersonalToken, Session, User
-from tasks.models import Task
+from tasks.models import Task, TaskList
 from tests.client import MISSING, ApiClient, assert_error, data_of, meta_of
 from tests.conftest import begin_session, personal_token
 from tests.issuer import Issuer
 from todo_project.api.permissions import Scope
+from todo_project.models import Change, Clock, IdempotencyKey, Purged
 
 ABSENT = "0198f000-0000-7000-8000-000000000000"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -43,6 +45,18 @@ TASK_ROUTES = [
         {"title": "Mine"},
     ),
     Route("{owner}/tasks/{task}/complete", "owned", ("PATCH",), {}),
+    Route("{owner}/tasks/{task}/restore", "owned", ("POST",)),
+]
+
+LIST_ROUTES = [
+    Route("{owner}/lists", "owned", ("GET", "HEAD", "POST"), {"name": "Mine"}),
+    Route(
+        "{owner}/lists/{list}",
+        "owned",
+        ("GET", "HEAD", "PUT", "PATCH", "DELETE"),
+        {"name": "Mine"},
+    ),
+    Route("{owner}/lists/{list}/restore", "owned", ("POST",)),
 ]
 
 ROUTES: dict[str, Route] = {
@@ -99,11 +113,32 @@ ROUTES: dict[str, Route] = {
                 r"^{prefix}/(?P<user_id>[^/]+)/tasks/?\Z",
                 r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/?\Z",
                 r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/complete/?\Z",
+                r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/restore/?\Z",
             ),
             TASK_ROUTES,
             strict=True,
         )
     },
+    **{
+        pattern: Route(f"/api/{route.path}", route.kind, route.methods, route.body)
+        for pattern, route in zip(
+            (
+                r"^api/(?P<user_id>[^/]+)/lists/?\Z",
+                r"^api/(?P<user_id>[^/]+)/lists/(?P<list_id>[^/]+)/?\Z",
+                r"^api/(?P<user_id>[^/]+)/lists/(?P<list_id>[^/]+)/restore/?\Z",
+            ),
+            LIST_ROUTES,
+            strict=True,
+        )
+    },
+    r"^api/(?P<user_id>[^/]+)/changes/?\Z": Route("/api/{owner}/changes", "owned", ("GET", "HEAD")),
+    r"^api/(?P<user_id>[^/]+)/batch/?\Z": Route(
+        "/api/{owner}/batch",
+        "owned",
+        ("POST",),
+        {"operations": [{"op": "create", "data": {"title": "Mine"}}]},
+    ),
+    r"^api/(?P<user_id>[^/]+)/trash/?\Z": Route("/api/{owner}/trash", "owned", ("GET", "HEAD")),
     r"admin/r/<path:rest>": Route("/admin/r/1/x/", "page", ()),
     r"^admin\Z": Route("/admin", "page", ("GET", "HEAD")),
     r"": Route("/no/such/route", "page", ()),
@@ -128,6 +163,13 @@ REFUSED_METHODS = [
     for method in METHODS
     if method not in route.methods
 ]
+
+
+@pytest.fixture
+def task(alice: User) -> Task:
+    """Alice's open task, in a list of hers."""
+    own = TaskList.objects.create(user=alice, name="Groceries")
+    return Task.objects.create(user=alice, title="Buy milk", list=own)
 
 
 @pytest.fixture(params=["session", "personal", "outside"])
@@ -173,8 +215,16 @@ def _patterns(resolver: URLResolver, prefix: str = "") -> list[str]:
     return found
 
 
-def _send(client: ApiClient, route: Route, method: str, *, owner: object, task: object) -> Any:
-    path = route.path.format(owner=owner, task=task, session=ABSENT, token=ABSENT, identity=ABSENT)
+def _send(client: ApiClient, route: Route, method: str, *, owner: object, task: Task) -> Any:
+    """To the task, or to its list."""
+    path = route.path.format(
+        owner=owner,
+        task=task.pk,
+        list=task.list_id,
+        session=ABSENT,
+        token=ABSENT,
+        identity=ABSENT,
+    )
     takes_body = method in ("POST", "PUT", "PATCH") or (method, route.kind) == ("DELETE", "token")
     if takes_body and route.body is not None:
         return client.call(method, path, route.body)
@@ -185,6 +235,11 @@ def _rows() -> list[Any]:
     """Everything of everybody's; but not that a token was used."""
     return [
         *Task.objects.order_by("id").values(),
+        *TaskList.objects.order_by("id").values(),
+        *Clock.objects.order_by("user_id").values(),
+        *Change.objects.order_by("user_id", "version").values(),
+        *Purged.objects.order_by("user_id", "id").values(),
+        *IdempotencyKey.objects.order_by("user_id", "key").values(),
         *User.objects.order_by("id").values(),
         *Session.objects.order_by("id").values(),
         *Identity.objects.order_by("id").values(),
@@ -193,7 +248,7 @@ def _rows() -> list[Any]:
 
 
 def test_routes_all_stand_in_the_table() -> None:
-    assert sorted(_patterns(get_resolver())) == sorted(ROUTES)
+    assert sorted(_patterns(get_resolver("todo_project.urls"))) == sorted(ROUTES)
 
 
 @pytest.mark.parametrize(("route", "method"), OWNED)
@@ -202,7 +257,7 @@ def test_owner_is_let_in(
 ) -> None:
     client = ApiClient(token_of(alice))
 
-    response = _send(client, route, method, owner=alice.pk, task=task.pk)
+    response = _send(client, route, method, owner=alice.pk, task=task)
 
     assert response.status_code in (200, 201, 204), response.content
 
@@ -213,7 +268,7 @@ def test_no_token_is_refused(
 ) -> None:
     before = _rows()
 
-    response = _send(client, route, method, owner=alice.pk, task=task.pk)
+    response = _send(client, route, method, owner=alice.pk, task=task)
 
     if method == "HEAD":
         assert response.status_code == 401
@@ -232,7 +287,7 @@ def test_bad_token_is_refused(
     forger = ApiClient(f"{token[:-9]}{token[-9:][::-1]}")
     before = _rows()
 
-    response = _send(forger, route, method, owner=alice.pk, task=task.pk)
+    response = _send(forger, route, method, owner=alice.pk, task=task)
 
     if method == "HEAD":
         assert response.status_code == 401
@@ -257,7 +312,7 @@ def test_another_persons_token_is_refused_on_the_owners_path(
     client = ApiClient(token_of(request.getfixturevalue(intruder)))
     before = _rows()
 
-    response = _send(client, route, method, owner=alice.pk, task=task.pk)
+    response = _send(client, route, method, owner=alice.pk, task=task)
 
     if method == "HEAD":
         assert response.status_code == 403
@@ -273,7 +328,7 @@ def test_newcomer_of_the_provider_is_refused_on_the_owners_path(
     """[R1] [A3] Whose account is made by this very request."""
     client = ApiClient(issuer.token("newcomer"))
 
-    response = _send(client, route, method, owner=alice.pk, task=task.pk)
+    response = _send(client, route, method, owner=alice.pk, task=task)
 
     assert response.status_code == 403
     assert list(Task.objects.values_list("pk", "title")) == [(task.pk, task.title)]
@@ -282,8 +337,10 @@ def test_newcomer_of_the_provider_is_refused_on_the_owners_path(
 
 @pytest.mark.parametrize("intruder", ["bob", "olga"])
 @pytest.mark.parametrize("own_path", ["me", "id"])
-@pytest.mark.parametrize(("route", "method"), [row for row in OWNED if "{task}" in str(row.id)])
-def test_another_persons_task_is_absent_below_ones_own_path(
+@pytest.mark.parametrize(
+    ("route", "method"), [row for row in OWNED if re.search("{task}|{list}", str(row.id))]
+)
+def test_another_persons_row_is_absent_below_ones_own_path(
     route: Route,
     method: str,
     own_path: str,
@@ -296,9 +353,7 @@ def test_another_persons_task_is_absent_below_ones_own_path(
     client = ApiClient(token_of(user))
     before = _rows()
 
-    response = _send(
-        client, route, method, owner="me" if own_path == "me" else user.pk, task=task.pk
-    )
+    response = _send(client, route, method, owner="me" if own_path == "me" else user.pk, task=task)
 
     if method == "HEAD":
         assert response.status_code == 404
@@ -317,7 +372,7 @@ def test_personal_token_gets_as_far_as_its_scopes(
     needed = _needed_scope(route, method)
     before = _rows()
 
-    response = _send(client, route, method, owner=alice.pk, task=task.pk)
+    response = _send(client, route, method, owner=alice.pk, task=task)
 
     if needed in scopes:
         assert response.status_code in (200, 201, 204), response.content
@@ -393,9 +448,10 @@ def test_missing_tasks_are_answered_alike(
         ("PUT", "/{task}", {"title": "x"}),
         ("PATCH", "/{task}", {"title": "x"}),
         ("PATCH", "/{task}/complete", MISSING),
+        ("POST", "/{task}/restore", MISSING),
         ("DELETE", "/{task}", MISSING),
     ],
-    ids=["list", "create", "read", "replace", "update", "complete", "delete"],
+    ids=["list", "create", "read", "replace", "update", "complete", "restore", "delete"],
 )
 def test_ids_are_read_in_any_case_and_answered_in_lower(
     method: str,
@@ -418,7 +474,7 @@ def test_ids_are_read_in_any_case_and_answered_in_lower(
         for row in data if isinstance(data, list) else [data]:
             assert row["user_id"] == str(alice.pk)
             assert row["id"] == str(UUID(row["id"]))
-    if method == "POST":
+    if response.status_code == 201:
         assert response["Location"].startswith(f"/api/{alice.pk}/tasks/")
 
 
@@ -460,7 +516,7 @@ def test_owner_in_a_body_is_ignored(alice: User, bob: User, alice_client: ApiCli
 def test_other_methods_are_refused(
     route: Route, method: str, alice: User, alice_client: ApiClient, task: Task
 ) -> None:
-    response = _send(alice_client, route, method, owner="me", task=task.pk)
+    response = _send(alice_client, route, method, owner="me", task=task)
 
     assert response.status_code == 405
     allowed = {name.strip() for name in response["Allow"].split(",")}

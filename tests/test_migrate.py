@@ -91,7 +91,8 @@ def test_simultaneous_migrates_apply_everything_once(
     outputs = sorted(migrate.communicate(timeout=PATIENCE_S)[0] for migrate in migrates)
     assert [migrate.returncode for migrate in migrates] == [0, 0], outputs
     applied = session.execute("SELECT app, name FROM django_migrations").fetchall()
-    assert sorted(applied) == sorted(MigrationLoader(None).disk_migrations)
+    of_the_service = [key for key in MigrationLoader(None).disk_migrations if key[0] != "things"]
+    assert sorted(applied) == sorted(of_the_service)
     assert ["No migrations to apply." in output for output in outputs].count(True) == 1
     assert value(session, f"SELECT count(*) {LOCKS} AND locktype = 'advisory'") == 0
 

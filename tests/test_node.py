@@ -10,7 +10,8 @@ from tests.processes import PROJECT
 
 LOCKS = [
     path
-    for path in (PROJECT / "tests").rglob("package-lock.json")
+    for folder in ("examples", "tests")
+    for path in (PROJECT / folder).rglob("package-lock.json")
     if "node_modules" not in path.parts
 ]
 

@@ -13,6 +13,8 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from tasks.models import Task
+from tests.client import ApiClient, assert_error, data_of, meta_of
+from tests.conftest import begin_session
 from tests.test_clock import changes_of, other_session, version_of
 from todo_project.models import Change, Clock, IdempotencyKey, Purged
 
@@ -68,8 +70,10 @@ def test_trash_goes_under_the_clock(alice: User) -> None:
     ]
     assert len(deletions) == 3
     for n in deletions:
-        assert 'FROM "todo_project_clock"' in statements[n - 1]
-        assert "FOR NO KEY UPDATE" in statements[n - 1]
+        clock, batch = statements[n - 2 : n]
+        assert 'FROM "todo_project_clock"' in clock
+        assert "FOR NO KEY UPDATE" in clock
+        assert "FOR UPDATE SKIP LOCKED" in batch
 
 
 def test_trash_in_use_is_left_to_the_next_run(alice: User) -> None:
@@ -110,6 +114,25 @@ def test_purged_version_never_falls(alice: User) -> None:
     purge()
 
     assert purged_version(alice) == 7
+
+
+@pytest.mark.parametrize("purged", [1, 3], ids=["in part", "whole"])
+def test_follower_in_the_middle_of_a_purged_version_begins_anew(purged: int, alice: User) -> None:
+    """[F1] [F2] What shares a version goes with it, and they have seen but a part of it."""
+    client = ApiClient(begin_session(alice).access)
+    since = meta_of(client.get("/api/me/changes"))["next_since"]
+    Task.objects.bulk_create(Task(user=alice, title=f"{n}") for n in range(3))
+    page = client.get("/api/me/changes", query={"since": since, "limit": 1})
+    assert len(data_of(page)) == 1
+    position = meta_of(page)["next_since"]
+    ids = list(Change.objects.filter(user=alice).order_by("id").values_list("id", flat=True))
+    Change.objects.filter(user=alice, id__in=ids[:purged]).update(changed_at=ago(days=91))
+
+    purge()
+
+    for old in (since, position):
+        assert_error(client.get("/api/me/changes", query={"since": old}), 410, "GONE")
+    assert len(data_of(client.get("/api/me/changes"))) == 3
 
 
 def test_tombstones_go_with_their_changes(alice: User, bob: User) -> None:

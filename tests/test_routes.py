@@ -292,8 +292,8 @@ def test_tls_is_asked_for_and_kept(settings: Any, client: ApiClient) -> None:
 @pytest.mark.parametrize(
     ("path", "vary"),
     [
-        ("/api/me/tasks", "origin"),
-        ("/users/me/tasks", "origin"),
+        ("/api/me/tasks", "Authorization, origin"),  # it has a tag
+        ("/users/me/tasks", "Authorization, origin"),
         ("/api/me/tasks?x=1", "origin"),
         ("/api/nope", "origin"),
         ("/livez", None),
@@ -557,7 +557,7 @@ def test_development_log_tells_all_of_other_messages() -> None:
 def test_errors_of_the_server_are_traced_and_quote_no_search(
     alice_client: ApiClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("tasks.queries.fetch_page", lambda *args: 1 / 0)
+    monkeypatch.setattr("todo_project.resources.reads.fetch_page", lambda *args: 1 / 0)
     crash = alice_client.get("/api/me/tasks?search=diagnosis")
     monkeypatch.setattr(
         "django.middleware.security.SecurityMiddleware.process_request", lambda *args: 1 / 0

@@ -25,7 +25,7 @@ from rest_framework.request import Request
 from accounts import mail
 from accounts.mailed_tokens import make_confirmation_token, make_reset_token
 from accounts.models import Identity, User
-from tasks.models import Task
+from tasks.models import Task, TaskList
 from tests.client import MISSING, ApiClient, data_of
 from tests.conftest import begin_session, personal_token
 from tests.issuer import Issuer
@@ -54,6 +54,8 @@ WITH_CREDENTIALS = EVERYWHERE | {"401"}
 OF_CALLER = WITH_CREDENTIALS | {"403"}
 OF_TASK = OF_CALLER | {"404"}
 LIMITED = {"429"}
+KEYED = LIMITED | {"422"}
+CONDITIONAL = KEYED | {"412"}
 # In the order of use, which pages and generators take over: by tag, then as the document has them.
 OPERATIONS = {
     "auth_register": ("POST /api/auth/register", {"201", "202"} | EVERYWHERE | LIMITED),
@@ -66,16 +68,39 @@ OPERATIONS = {
         {"204"} | EVERYWHERE | LIMITED,
     ),
     "auth_email_confirm": ("POST /api/auth/email/confirm", {"204"} | EVERYWHERE | LIMITED),
-    "tasks_create": ("POST /api/{user_id}/tasks", {"201"} | OF_CALLER | LIMITED),
-    "tasks_list": ("GET /api/{user_id}/tasks", {"200"} | OF_CALLER),
-    "tasks_read": ("GET /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK),
-    "tasks_replace": ("PUT /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK | LIMITED),
-    "tasks_update": ("PATCH /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK | LIMITED),
-    "tasks_delete": ("DELETE /api/{user_id}/tasks/{task_id}", {"204"} | OF_TASK | LIMITED),
+    "tasks_create": ("POST /api/{user_id}/tasks", {"201"} | OF_CALLER | KEYED),
+    "tasks_list": ("GET /api/{user_id}/tasks", {"200", "304"} | OF_CALLER),
+    "tasks_read": ("GET /api/{user_id}/tasks/{task_id}", {"200", "304"} | OF_TASK),
+    "tasks_replace": (
+        "PUT /api/{user_id}/tasks/{task_id}",
+        {"200", "201", "409"} | OF_TASK | CONDITIONAL,
+    ),
+    "tasks_update": ("PATCH /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK | CONDITIONAL),
+    "tasks_delete": ("DELETE /api/{user_id}/tasks/{task_id}", {"204"} | OF_TASK | CONDITIONAL),
     "tasks_complete": (
         "PATCH /api/{user_id}/tasks/{task_id}/complete",
-        {"200"} | OF_TASK | LIMITED,
+        {"200"} | OF_TASK | CONDITIONAL,
     ),
+    "tasks_restore": (
+        "POST /api/{user_id}/tasks/{task_id}/restore",
+        {"200"} | OF_TASK | CONDITIONAL,
+    ),
+    "lists_create": ("POST /api/{user_id}/lists", {"201", "409"} | OF_CALLER | KEYED),
+    "lists_list": ("GET /api/{user_id}/lists", {"200", "304"} | OF_CALLER),
+    "lists_read": ("GET /api/{user_id}/lists/{list_id}", {"200", "304"} | OF_TASK),
+    "lists_replace": (
+        "PUT /api/{user_id}/lists/{list_id}",
+        {"200", "201", "409"} | OF_TASK | CONDITIONAL,
+    ),
+    "lists_update": ("PATCH /api/{user_id}/lists/{list_id}", {"200"} | OF_TASK | CONDITIONAL),
+    "lists_delete": ("DELETE /api/{user_id}/lists/{list_id}", {"204"} | OF_TASK | CONDITIONAL),
+    "lists_restore": (
+        "POST /api/{user_id}/lists/{list_id}/restore",
+        {"200", "409"} | OF_TASK | CONDITIONAL,
+    ),
+    "batch": ("POST /api/{user_id}/batch", {"200", "409"} | OF_CALLER | KEYED),
+    "changes_list": ("GET /api/{user_id}/changes", {"200", "304", "410"} | OF_CALLER),
+    "trash_list": ("GET /api/{user_id}/trash", {"200"} | OF_CALLER),
     "auth_me_read": ("GET /api/auth/me", {"200"} | OF_CALLER),
     "auth_me_update": ("PATCH /api/auth/me", {"200"} | OF_CALLER | LIMITED),
     "auth_me_delete": ("DELETE /api/auth/me", {"204"} | OF_CALLER | LIMITED),
@@ -116,6 +141,17 @@ SCOPES = {
     "tasks_update": "tasks:write",
     "tasks_delete": "tasks:write",
     "tasks_complete": "tasks:write",
+    "tasks_restore": "tasks:write",
+    "lists_create": "tasks:write",
+    "lists_list": "tasks:read",
+    "lists_read": "tasks:read",
+    "lists_replace": "tasks:write",
+    "lists_update": "tasks:write",
+    "lists_delete": "tasks:write",
+    "lists_restore": "tasks:write",
+    "batch": "tasks:write",
+    "changes_list": "tasks:read",
+    "trash_list": "tasks:read",
     "auth_me_read": "account:read",
 }
 
@@ -147,6 +183,7 @@ def methods(view: Any) -> set[str]:
     return set(view.cls().allowed_methods) - {"HEAD"} if hasattr(view, "cls") else {"ANY"}
 
 
+@pytest.mark.usefixtures("service_alone")
 def test_document_is_valid_and_up_to_date(tmp_path: Path) -> None:
     generated = tmp_path / "openapi.yaml"
 
@@ -156,15 +193,15 @@ def test_document_is_valid_and_up_to_date(tmp_path: Path) -> None:
 
 
 def test_routes_and_document_match() -> None:
-    """[R2] The prefix /users/ has the same routes, and is kept out of the document."""
+    """[R2] The prefix /users/ has the same routes of tasks, and is kept out of the document."""
     served = {
         f"{method} {path}"
-        for path, view in routes(get_resolver())
+        for path, view in routes(get_resolver("todo_project.urls"))
         if path not in UNDOCUMENTED and not path.startswith("/admin/")
         for method in methods(view)
     }
     paths = {path for path, _ in documented().values()}
-    tasks = {path for path in paths if "{user_id}" in path}
+    tasks = {path for path in paths if "/{user_id}/tasks" in path}
 
     assert served == paths | {path.replace("/api/", "/users/") for path in tasks}
 
@@ -275,7 +312,7 @@ def raised_codes(source: str) -> Iterator[str]:
 
 def codes_of_fields() -> Iterator[str]:
     """What the fields of every body and query may complain of, by their messages and validators."""
-    views = {getattr(view, "cls", None) for _, view in routes(get_resolver())}
+    views = {getattr(view, "cls", None) for _, view in routes(get_resolver("todo_project.urls"))}
     tables = [
         table
         for view in views
@@ -369,6 +406,7 @@ def test_prefilled_request_works(
         pair = begin_session(user)
         personal_token(user)
         task = Task.objects.create(user_id=user.pk, title="x")
+        own_list = TaskList.objects.create(user_id=user.pk, name="x")
         client = ApiClient(pair.access)
         identity = Identity.objects.create(user=user, issuer=issuer.name, subject="alice")
         is_identity = name == "auth_identities_add"
@@ -377,6 +415,7 @@ def test_prefilled_request_works(
             "token": issuer.token("another") if is_identity else make_token(user),
             "identity_id": str(identity.pk),
             "task_id": str(task.pk),
+            "list_id": str(own_list.pk),
             "session_id": str(user.sessions.get().pk),
             "token_id": str(user.personal_tokens.get().pk),
         }
@@ -520,8 +559,19 @@ TASK: dict[str, Any] = {
     "description": None,
     "is_completed": False,
     "completed_at": None,
+    "priority": "none",
+    "labels": [],
+    "due_on": None,
+    "due_time": None,
+    "time_zone": None,
+    "due_at": None,
+    "start_on": None,
+    "list_id": None,
+    "position": "00000000002a",
     "created_at": "2026-01-31T09:30:00.123456Z",
     "updated_at": "2026-01-31T09:30:00.123456Z",
+    "version": 42,
+    "etag": errors.EXAMPLE_ETAG,
 }
 
 
@@ -561,7 +611,11 @@ def test_document_requires_no_field_of_a_patch(request_body: object, is_valid: b
     assert validator.is_valid(request_body) is is_valid
 
 
-HEADERS = {"X-Request-ID": "x", "Content-Type": "application/json"}
+HEADERS = {
+    "X-Request-ID": "x",
+    "Content-Type": "application/json",
+    "ETag": f"W/{errors.EXAMPLE_ETAG}",
+}
 META = {"request_id": "x"}
 TASKS = {"data": [TASK], "meta": {**META, "limit": 50, "next_cursor": None}}
 
@@ -604,9 +658,10 @@ def test_validator_accepts(method: str, path: str, response: HttpResponse) -> No
 @pytest.mark.parametrize(
     ("response", "complaint"),
     [
-        pytest.param(answer(TASKS, 202), "documented are 200, 400", id="status"),
+        pytest.param(answer(TASKS, 202), "documented are 200, 304, 400", id="status"),
         pytest.param(answer(TASKS, X_Request_ID=None), "without X-Request-ID", id="no header"),
         pytest.param(answer(TASKS, X_Request_ID="a b"), "X-Request-ID, but", id="header"),
+        pytest.param(answer(TASKS, ETag=None), "without ETag", id="no tag"),
         pytest.param(answer(TASKS, Content_Type="text/html"), "as text/html", id="type"),
         pytest.param(HttpResponse("<html>", headers=HEADERS), "not in JSON", id="no JSON"),
         pytest.param(answer({**TASKS, "debug": 1}), "'debug'", id="unknown property"),
@@ -646,7 +701,7 @@ def test_validator_refuses(response: HttpResponse, complaint: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "response", "complaint"),
     [
-        ("GET", "/users/me/tasks/?limit=1", answer(TASKS, 202), "documented are 200, 400"),
+        ("GET", "/users/me/tasks/?limit=1", answer(TASKS, 202), "documented are 200, 304, 400"),
         ("POST", "/api/me/tasks/x", answer(TASKS), "no such method"),
         ("HEAD", "/api/me/tasks", answer(TASKS), "with a body"),
         ("DELETE", "/api/auth/me", answer({}, 204), "with a body"),

@@ -12,10 +12,11 @@ from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import begin_session
 from tests.processes import PATIENCE_S
+from todo_project.models import Clock
 
 
 def test_create_answers_the_row(alice: User, alice_client: ApiClient) -> None:
-    """[T1] [B1] Trimmed title, untrimmed description, the database's clock, a Location."""
+    """[T1] [B1] [V1] Trimmed title, untrimmed description, the database's clock, a Location."""
     response = alice_client.post(
         "/api/me/tasks", {"title": " \t Buy milk\n", "description": "  two litres "}
     )
@@ -29,9 +30,21 @@ def test_create_answers_the_row(alice: User, alice_client: ApiClient) -> None:
         "description": "  two litres ",
         "is_completed": False,
         "completed_at": None,
+        "priority": "none",
+        "labels": [],
+        "due_on": None,
+        "due_time": None,
+        "time_zone": None,
+        "due_at": None,
+        "start_on": None,
+        "list_id": None,
+        "position": f"{2:012x}",
         "created_at": _written(row.created_at),
         "updated_at": _written(row.created_at),
+        "version": 2,
+        "etag": response["ETag"],
     }
+    assert row.version == Clock.objects.get(user=alice).version
     assert row.pk.version == 7
     assert response["Location"] == f"/api/{alice.pk}/tasks/{row.pk}"
     assert data_of(alice_client.get(response["Location"])) == data
@@ -173,7 +186,8 @@ def test_completing_by_update_keeps_the_first_time(alice_client: ApiClient, task
     assert data["updated_at"] > completed["updated_at"]
 
 
-def test_delete_answers_nothing_and_is_final(alice_client: ApiClient, task: Task) -> None:
+def test_delete_answers_nothing_and_keeps_the_row(alice_client: ApiClient, task: Task) -> None:
+    """[D1] It lies in the trash, where no other route of tasks sees it."""
     path = f"/api/me/tasks/{task.pk}"
 
     response = alice_client.delete(path)
@@ -181,7 +195,10 @@ def test_delete_answers_nothing_and_is_final(alice_client: ApiClient, task: Task
     assert (response.status_code, response.content) == (204, b"")
     assert "Content-Type" not in response
     assert "Content-Length" not in response
-    assert not Task.objects.exists()
+    task.refresh_from_db()
+    assert task.deleted_at is not None
+    assert (task.title, task.description) == ("Buy milk", "Two litres")
+    assert_error(alice_client.get(path), 404, "NOT_FOUND")
     assert_error(alice_client.delete(path), 404, "NOT_FOUND")
 
 
@@ -194,6 +211,8 @@ def test_delete_answers_nothing_and_is_final(alice_client: ApiClient, task: Task
         pytest.param("PATCH", "", {}, id="update of nothing"),
         pytest.param("PATCH", "/complete", {}, id="complete"),
         pytest.param("DELETE", "", None, id="delete"),
+        pytest.param("DELETE", "?permanent=true", None, id="purge"),
+        pytest.param("POST", "/restore", None, id="restore"),
     ],
 )
 def test_one_statement_for_one_task(

@@ -124,7 +124,8 @@ def test_acknowledged_writes_survive(
     rows = dict(
         postgres.execute(
             "SELECT task.id::text, task.title FROM tasks_task AS task"
-            " JOIN accounts_user ON accounts_user.id = user_id WHERE email = %s",
+            " JOIN accounts_user ON accounts_user.id = user_id"
+            " WHERE email = %s AND deleted_at IS NULL",
             bob.email,
         )
     )

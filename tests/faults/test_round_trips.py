@@ -13,6 +13,7 @@ from .service import Account, Caller, Service
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
 
+ONE = f"{TASKS}/{{}}"
 STEADY_REQUESTS = 8  # so many in a row
 MOST_REQUESTS = 60  # until each thread, the one to spare too, has connected and prepared
 
@@ -39,14 +40,18 @@ def caller(proxied: tuple[DelayingProxy, Service], alice: Account) -> Iterator[C
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        pytest.param("GET", "", None, id="list"),
-        pytest.param("GET", "?total=true", None, id="list with total"),
-        pytest.param("GET", "/{}", None, id="read"),
-        pytest.param("POST", "", {"title": "x"}, id="create"),
-        pytest.param("PUT", "/{}", {"title": "y"}, id="replace"),
-        pytest.param("PATCH", "/{}", {"title": "z"}, id="update"),
-        pytest.param("PATCH", "/{}/complete", {}, id="complete"),
-        pytest.param("DELETE", "/{}", None, id="delete"),
+        pytest.param("GET", TASKS, None, id="list"),
+        pytest.param("GET", f"{TASKS}?total=true", None, id="list with total"),
+        pytest.param("GET", ONE, None, id="read"),
+        pytest.param("POST", TASKS, {"title": "x"}, id="create"),
+        pytest.param("PUT", ONE, {"title": "y"}, id="replace"),
+        pytest.param("PATCH", ONE, {"title": "z"}, id="update"),
+        pytest.param("PATCH", f"{ONE}/complete", {}, id="complete"),
+        pytest.param("DELETE", ONE, None, id="delete"),
+        pytest.param("DELETE", f"{ONE}?permanent=true", None, id="purge"),
+        pytest.param("POST", f"{ONE}/restore", None, id="restore"),
+        pytest.param("GET", "/api/me/changes", None, id="changes"),
+        pytest.param("GET", "/api/me/trash", None, id="trash"),
     ],
 )
 def test_one_round_trip(
@@ -63,7 +68,7 @@ def test_one_round_trip(
     while counts[-STEADY_REQUESTS:] != steady and len(counts) < MOST_REQUESTS:
         task = caller.call("POST", TASKS, {"title": "x"}).data["id"]
         before = proxy.round_trips
-        assert caller.call(method, TASKS + path.format(task), body).is_success
+        assert caller.call(method, path.format(task), body).is_success
         counts.append(proxy.round_trips - before)
 
     assert counts[-STEADY_REQUESTS:] == steady, counts

@@ -10,7 +10,7 @@ from django.core import mail
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import RemovedIdentity, User
-from tasks.models import Task
+from tasks.models import Task, TaskList
 from tests.conftest import PASSWORD, begin_session, personal_token
 from tests.openapi import read_document
 from tests.serve.conftest import Server, read_answer, running
@@ -31,6 +31,7 @@ class State:
         personal_token(self.user)
         self.identity = self.user.identities.create(issuer="https://i", subject="before")
         self.task = Task.objects.create(user_id=self.user.pk, title="Before")
+        self.list = TaskList.objects.create(user_id=self.user.pk, name="Before")
 
     def now(self) -> Any:
         """Everything that a request could have changed."""
@@ -39,7 +40,8 @@ class State:
         tokens = list(self.user.personal_tokens.order_by("pk").values())
         identities = list(self.user.identities.order_by("pk").values())
         tasks = list(Task.objects.order_by("pk").values())
-        return users, sessions, tokens, identities, tasks, len(mail.outbox)
+        lists = list(TaskList.objects.order_by("pk").values())
+        return users, sessions, tokens, identities, tasks, lists, len(mail.outbox)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,7 @@ def test_broken_body_has_no_effect(
     target = path.format(
         user_id="me",
         task_id=state.task.pk,
+        list_id=state.list.pk,
         session_id=next(iter(before[1]))["id"],
         token_id=next(iter(before[2]))["id"],
         identity_id=state.identity.pk,
