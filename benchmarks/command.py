@@ -12,7 +12,7 @@ from pathlib import Path
 
 import django
 
-from . import cores
+from . import cores, service
 from .conformance import DifferenceError
 from .dataset import Dataset, OtherDataError, Scale
 from .postgres import PrivatePostgres, private_postgres
@@ -42,11 +42,21 @@ class Bench:
         if self._postgres is None:
             assert self._url is not None
             return Dataset(self._url, scale)
+        return self._own_dataset(scale.database, scale, service.PROJECT)
+
+    def dataset_apart(self, name: str, scale: Scale, checkout: Path = service.PROJECT) -> Dataset:
+        """The same, beside it, as another checkout of this project makes it."""
+        if self._postgres is None:
+            raise FailedError("This takes several databases: leave --database-url out.")
+        return self._own_dataset(f"{scale.database}_{name}", scale, checkout)
+
+    def _own_dataset(self, database: str, scale: Scale, checkout: Path) -> Dataset:
+        assert self._postgres is not None
         try:
-            return Dataset(self._postgres.ensure_database(scale.database), scale)
+            return Dataset(self._postgres.ensure_database(database), scale, checkout)
         except OtherDataError:  # a seeding that was interrupted
-            self._postgres.drop_database(scale.database)
-            return Dataset(self._postgres.ensure_database(scale.database), scale)
+            self._postgres.drop_database(database)
+            return Dataset(self._postgres.ensure_database(database), scale, checkout)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -52,8 +52,22 @@ _RESTORE = (
       FROM benchmark.target
      WHERE task.id = target.id AND task.updated_at <> target.updated_at
     """,
-    "VACUUM (ANALYZE) tasks_task, todo_project_ratecounter",
 )
+# Past the triggers of the table, which would note all of it as changes of today.
+_RESTORE_VERSIONED = (
+    "ALTER TABLE tasks_task DISABLE TRIGGER USER",
+    *_RESTORE,
+    """
+    UPDATE tasks_task AS task SET version = 1
+      FROM benchmark.target WHERE task.id = target.id AND task.version <> 1
+    """,
+    "ALTER TABLE tasks_task ENABLE TRIGGER USER",
+    # Never back: rows that no load was to change may have later versions.
+    "UPDATE todo_project_clock SET purged_version = version WHERE purged_version <> version",
+    "TRUNCATE todo_project_change, todo_project_purged, todo_project_idempotencykey",
+)
+_TIDY = "VACUUM (ANALYZE) tasks_task, todo_project_ratecounter"
+_TIDY_VERSIONED = f"{_TIDY}, todo_project_clock, todo_project_change"
 
 
 _NUMBER_DOOMED = (
@@ -116,15 +130,20 @@ class OtherDataError(Exception):
 class Dataset:
     """A seeded database."""
 
-    def __init__(self, url: str, scale: Scale) -> None:
-        """Raises OtherDataError where the database is neither empty nor seeded to this scale."""
+    def __init__(self, url: str, scale: Scale, checkout: Path = service.PROJECT) -> None:
+        """Raises OtherDataError where the database is neither empty nor seeded to this scale.
+
+        `checkout`: the one of this project whose database it is.
+        """
         self.url = url
         self.scale = scale
+        self._checkout = checkout
         # First, so that migrate has nothing to warn of.
-        service.manage(url, "set_role_timeouts", stdout=subprocess.DEVNULL)
-        service.manage(url, "migrate", "--verbosity", "0")
+        self._manage("set_role_timeouts", stdout=subprocess.DEVNULL)
+        self._manage("migrate", "--verbosity", "0")
         with self.connect() as connection:
             found = _seed_of(connection)
+            self._is_versioned = _is_versioned(connection)
         if found is None:
             self._seed()
         elif found != scale:
@@ -141,8 +160,10 @@ class Dataset:
     def restore(self) -> None:
         """Brings the tasks back to what was seeded, and the tables to a tidy state."""
         with self.connect() as connection:
-            for statement in _RESTORE:
-                connection.execute(statement)
+            with connection.transaction():
+                for statement in _RESTORE_VERSIONED if self._is_versioned else _RESTORE:
+                    connection.execute(statement)
+            connection.execute(_TIDY_VERSIONED if self._is_versioned else _TIDY)
 
     def sign_in(self) -> list[Account]:
         """Gives every ordinary user one session, which replaces those of earlier runs.
@@ -185,14 +206,20 @@ class Dataset:
     def add_doomed(self, accounts: Sequence[Account], count: int) -> list[Doomed]:
         """Gives tasks to random accounts, for loads to delete. restore() takes what is left."""
         now = datetime.now(UTC)
+        # With a version, so that nothing stamps them.
+        columns, versions = (", version", (1,)) if self._is_versioned else ("", ())
         doomed = [Doomed(random.randrange(len(accounts)), uuid7()) for _ in range(count)]
         with (
             self.connect() as connection,
-            connection.cursor().copy(f"COPY tasks_task ({_TASK_COLUMNS}) FROM STDIN") as copy,
+            connection.cursor().copy(
+                f"COPY tasks_task ({_TASK_COLUMNS}{columns}) FROM STDIN"
+            ) as copy,
         ):
             for task in doomed:
                 owner = accounts[task.owner].user_id
-                copy.write_row((task.task_id, owner, "To be deleted", None, None, now, now))
+                copy.write_row(
+                    (task.task_id, owner, "To be deleted", None, None, now, now, *versions)
+                )
         return doomed
 
     def number_doomed(self) -> None:
@@ -202,14 +229,16 @@ class Dataset:
                 connection.execute(statement)
 
     def count_tasks(self) -> int:
+        """Those that live. For the statements of pgbench, which know the trash."""
+        query = "SELECT count(*) FROM tasks_task WHERE deleted_at IS NULL"
         with self.connect() as connection:
-            row = connection.execute("SELECT count(*) FROM tasks_task").fetchone()
+            row = connection.execute(query).fetchone()
         assert row is not None
         return int(row[0])
 
     def _seed(self) -> None:
         print(f"Seeding {self.scale} ...", flush=True)
-        _seed_users(self.url, self.scale.users, self.scale.tasks_per_user)
+        self._seed_users(self.scale.users, self.scale.tasks_per_user)
         with self.connect() as connection:
             # Before the heavy user comes: loads are of ordinary users.
             connection.execute("CREATE SCHEMA IF NOT EXISTS benchmark")
@@ -218,7 +247,7 @@ class Dataset:
             connection.execute(_NUMBER_TARGETS, scale)
             connection.execute("ALTER TABLE benchmark.target ADD PRIMARY KEY (number)")
         if self.scale.heavy_tasks:
-            _seed_users(self.url, 1, self.scale.heavy_tasks)
+            self._seed_users(1, self.scale.heavy_tasks)
         with self.connect() as connection:
             connection.execute(
                 "CREATE TABLE benchmark.seed AS SELECT %s::int AS users, %s::int AS tasks_per_user,"
@@ -227,6 +256,13 @@ class Dataset:
                 (self.scale.users, self.scale.tasks_per_user, self.scale.heavy_tasks),
             )
             connection.execute("VACUUM (ANALYZE)")
+
+    def _seed_users(self, users: int, tasks_per_user: int) -> None:
+        numbers = ("--users", str(users), "--tasks-per-user", str(tasks_per_user))
+        self._manage("seed_load", *numbers, "--force")
+
+    def _manage(self, *arguments: str, stdout: int | None = None) -> None:
+        service.manage(self.url, *arguments, stdout=stdout, checkout=self._checkout)
 
 
 def write_accounts(accounts: Sequence[Account], path: Path) -> None:
@@ -269,9 +305,10 @@ def _sign_in(
     return accounts
 
 
-def _seed_users(url: str, users: int, tasks_per_user: int) -> None:
-    numbers = ("--users", str(users), "--tasks-per-user", str(tasks_per_user))
-    service.manage(url, "seed_load", *numbers, "--force")
+def _is_versioned(connection: psycopg.Connection) -> bool:
+    """Whether tasks have versions: those of a release before have none."""
+    query = "SELECT to_regclass('todo_project_clock') IS NOT NULL"
+    return connection.execute(query).fetchone() == (True,)
 
 
 def _seed_of(connection: psycopg.Connection) -> Scale | None:

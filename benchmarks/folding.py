@@ -97,10 +97,10 @@ def _make_variants(connection: psycopg.Connection) -> list[list[str]]:
 
 
 def _reads(connection: psycopg.Connection, user_id: UUID, count: int) -> list[list[str]]:
-    from tasks.queries import _FILTERS
+    from tasks.fields import TASK
 
     def search(variant: str) -> str:
-        condition = _FORMER_SEARCH if variant == "plain" else _FILTERS["search"]
+        condition = _FORMER_SEARCH if variant == "plain" else TASK.filters["search"].sql
         return f"{condition} ORDER BY created_at DESC, id DESC"
 
     def by_title(variant: str) -> str:
@@ -111,7 +111,7 @@ def _reads(connection: psycopg.Connection, user_id: UUID, count: int) -> list[li
     for name, what in (("search, never found", search), ("ordering=title", by_title)):
         statements = [
             f"SELECT id FROM {variant}.tasks_task"
-            f" WHERE user_id = %(user_id)s AND {what(variant)} LIMIT 21"
+            f" WHERE user_id = %(user_id)s AND deleted_at IS NULL AND {what(variant)} LIMIT 21"
             for variant in VARIANTS
         ]
         rows.append([name, *_in_turn(connection, statements, lambda _: parameters, count)])

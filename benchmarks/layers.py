@@ -182,25 +182,24 @@ def _parts(people: Any) -> dict[str, Callable[[], object]]:
     """The largest parts by themselves: warmer than in a request, and so somewhat cheaper."""
     from accounts import session_tokens
     from accounts.callers import SessionCaller
-    from tasks import queries
-    from tasks.filters import TaskListQuery
-    from tasks.serializers import TaskSerializer
+    from tasks.fields import TASK, TaskSerializer
     from todo_project.api import views
-    from todo_project.api.pagination import CursorCodec
+    from todo_project.resources import reads
+    from todo_project.resources.pages import CursorCodec
 
     user_id, access, tasks = people[0]
     claims = session_tokens.read_access(access.encode())
     caller = SessionCaller(claims.user_id, claims.session_id)
-    query = views._validated(TaskListQuery, {"limit": "20"})
+    query = views.validated(TASK.query_serializer, {"limit": "20"})
     cursors = CursorCodec(query["ordering"], {"owner": user_id})
     row = {"created_at": "2026-01-01T00:00:00.000000Z", "id": user_id}
     return {
-        "the statement of a list": lambda: queries.fetch_page(caller, query, None),
-        "the statement of a read": lambda: queries.fetch(caller, tasks[0]),
+        "the statement of a list": lambda: reads.fetch_page(caller, TASK, query),
+        "the statement of a read": lambda: reads.fetch(caller, TASK, tasks[0]),
         "a token verified for the first time": lambda: session_tokens.verify_access(
             access.encode()
         ),
-        "a body of one field validated": lambda: views._validated(
+        "a body of one field validated": lambda: views.validated(
             TaskSerializer, {"title": "x"}, is_partial=True
         ),
         "a cursor made": lambda: cursors.encode(row),

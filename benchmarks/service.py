@@ -26,7 +26,12 @@ def environment(database_url: str) -> dict[str, str]:
     }
 
 
-def manage(database_url: str, *arguments: str, stdout: int | None = None) -> None:
-    """Runs a command to its end; what it prints goes where the harness prints, or to `stdout`."""
+def manage(
+    database_url: str, *arguments: str, stdout: int | None = None, checkout: Path = PROJECT
+) -> None:
+    """Runs a command to its end; what it prints goes where the harness prints, or to `stdout`.
+
+    `checkout`: another one of this project, whose command it is.
+    """
     command = [sys.executable, "manage.py", *arguments]
-    subprocess.run(command, cwd=PROJECT, env=environment(database_url), stdout=stdout, check=True)
+    subprocess.run(command, cwd=checkout, env=environment(database_url), stdout=stdout, check=True)

@@ -94,9 +94,9 @@ def _works(access: str, task_id: UUID) -> Mapping[str, Sequence[Work]]:
 
     from accounts import session_tokens
     from accounts.callers import SessionCaller
-    from tasks import queries
-    from tasks.filters import TaskListQuery
+    from tasks.fields import TASK
     from todo_project.api.limits import Counter
+    from todo_project.resources import reads, writes
 
     @dataclass(frozen=True)
     class ShapedCaller(SessionCaller):
@@ -108,16 +108,17 @@ def _works(access: str, task_id: UUID) -> Mapping[str, Sequence[Work]]:
         ShapedCaller(claims.user_id, claims.session_id, f"/* {n} */ {live_sql}")
         for n in range(COUNTS[-1] + 2)
     ]
-    query = TaskListQuery(data={})
+    query = TASK.query_serializer(data={})
     query.is_valid(raise_exception=True)
     counter = Counter.of("writes", str(claims.user_id))
     titles = (f"Number {n}" for n in range(sys.maxsize))
 
     def page(caller: ShapedCaller) -> Work:
-        return lambda: queries.fetch_page(caller, query.validated_data, None)
+        return lambda: reads.fetch_page(caller, TASK, query.validated_data)
 
     def change(caller: ShapedCaller) -> Work:
-        return lambda: queries.change(caller, counter, task_id, {"title": next(titles)})
+        work = writes.change(TASK, ("title",))
+        return lambda: writes.perform(caller, counter, work, {"id": task_id, "title": next(titles)})
 
     return {"list": [*map(page, callers)], "change": [*map(change, callers)]}
 

@@ -7,7 +7,8 @@ the tokens that it has verified; this verifies one each time, as its documentati
 
 Less than in the service: a token is trusted without a look at its session, so that a logout takes
 effect when the token expires; no limits of writes, no access log, no filters and other orders,
-cursors are not signed, errors have FastAPI's own shape, no watchdog, no retry, no admin.
+cursors are not signed, errors have FastAPI's own shape, no watchdog, no retry, no admin; no clocks,
+tags, conditions, keys of retries or log of changes, and what is deleted can't be restored.
 
 Answers are declared as response models, which pydantic writes as JSON in Rust: FastAPI deprecates
 its ORJSONResponse in favour of that.

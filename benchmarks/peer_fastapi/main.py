@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, status
 from sqlalchemy import tuple_
-from sqlmodel import select
+from sqlmodel import col, select
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -67,7 +67,7 @@ async def list_tasks(
 ) -> PageAnswer:
     query = (
         select(Task)
-        .where(Task.user_id == caller_id)
+        .where(Task.user_id == caller_id, col(Task.deleted_at).is_(None))
         .order_by(Task.created_at.desc(), Task.id.desc())
         .limit(limit + 1)
     )
@@ -126,7 +126,10 @@ async def update_task(
 
 @tasks.delete("/{task_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def delete_task(caller_id: CallerId, session: Session, task_id: UUID) -> None:
-    await session.delete(await own_task(session, task_id, caller_id))
+    task = await own_task(session, task_id, caller_id)
+    task.deleted_at = datetime.now(UTC)
+    task.version += 1
+    session.add(task)
     await session.commit()
 
 
@@ -145,7 +148,7 @@ async def complete_task(
 
 async def own_task(session: Session, task_id: UUID, caller_id: UUID) -> Task:
     task = await session.get(Task, task_id)
-    if task is None or task.user_id != caller_id:
+    if task is None or task.user_id != caller_id or task.deleted_at is not None:
         raise HTTPException(status.HTTP_404_NOT_FOUND)
     return task
 
@@ -156,6 +159,7 @@ async def change(session: Session, task: Task, changes: dict[str, Any]) -> Task:
     if is_completed != task.is_completed:
         task.completed_at = datetime.now(UTC) if is_completed else None
     task.sqlmodel_update(changes)
+    task.version += 1
     session.add(task)
     await session.commit()
     return task

@@ -38,6 +38,9 @@ class Task(SQLModel, table=True):
         sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now(), "onupdate": func.now()},
     )
+    # One of the row's own, so that the triggers of the service's table have nothing to do.
+    version: int = 1
+    deleted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class TaskCreate(BaseModel):
