@@ -1,5 +1,7 @@
-from django.contrib.postgres.operations import AddConstraintNotValid, ValidateConstraint
+from django.contrib.postgres.operations import ValidateConstraint
 from django.db import migrations, models
+
+from todo_project.postgresql.operations import AddConstraintNotValid
 
 CONSTRAINTS = (
     models.CheckConstraint(condition=models.Q(priority__lt=5), name="tasks_task_priority"),

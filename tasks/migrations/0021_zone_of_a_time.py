@@ -1,5 +1,7 @@
-from django.contrib.postgres.operations import AddConstraintNotValid, ValidateConstraint
+from django.contrib.postgres.operations import ValidateConstraint
 from django.db import migrations, models
+
+from todo_project.postgresql.operations import AddConstraintNotValid
 
 CONSTRAINT = models.CheckConstraint(
     condition=models.Q(("time_zone", None), ("due_time__isnull", False), _connector="OR"),

@@ -28,6 +28,33 @@ class AddIndexConcurrently(operations.AddIndexConcurrently):
         super().database_forwards(app_label, schema_editor, from_state, to_state)
 
 
+class AddConstraintNotValid(operations.AddConstraintNotValid):
+    """Django's, which finds in its way what it made itself before it was killed."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        self.database_backwards(app_label, schema_editor, to_state, from_state)
+        super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        table, name = (
+            schema_editor.quote_name(each) for each in (model._meta.db_table, self.constraint.name)
+        )
+        schema_editor.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+
+
 class RemoveIndexConcurrently(operations.RemoveIndexConcurrently):
     """Django's, which can be run again already but for the way back."""
 
