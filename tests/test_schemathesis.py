@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from accounts import mail
 from accounts.models import Identity, PersonalToken, Session, User
-from tasks.models import TITLE_MAX_CHARACTERS, Task
+from tasks.models import TITLE_MAX_CHARACTERS, Task, TaskList
 from tests.conftest import begin_session
 from tests.processes import PATIENCE_S
 from tests.resources import service_alone
@@ -36,6 +36,10 @@ PASSWORD_FAULTS = {
 # Nothing to see. No regular expression has Unicode's properties, and not all take U+001C to U+001F
 # and U+0085 for the white space that they are to Python.
 BLANK = {"blank"}
+# Labels that are one in NFC, or have a line break or a comma.
+WORDS = {"repeated", "control_characters", "combining_marks", "comma"}
+# A time without a day, a zone without a time, a list that isn't there.
+FITTING = {"invalid", "absent", "time_zone"}
 USED_KEY = {"IDEMPOTENCY_KEY_REUSED"}  # by an earlier request of the same test
 OTHER_VERSION = {"PRECONDITION_FAILED"}  # only the service makes tags
 REFUSALS: Mapping[str, set[str]] = {
@@ -57,13 +61,20 @@ REFUSALS: Mapping[str, set[str]] = {
     "auth_email_confirm": {"invalid"} | BLANK,
     # Only the service makes cursors; RFC 3339 knows times beyond the years 1 to 9999 in UTC; and a
     # key with `-` and the same without are two names.
-    "tasks_list": {"invalid_cursor", "rfc3339", "repeated"} | BLANK,
-    "tasks_create": BLANK | USED_KEY,
-    "tasks_replace": {"not_supported"} | BLANK | USED_KEY | OTHER_VERSION,  # two conditions
-    "tasks_update": BLANK | USED_KEY | OTHER_VERSION,
+    "tasks_list": {"invalid_cursor", "rfc3339", "repeated", "wall_clock"} | BLANK | WORDS,
+    "tasks_create": BLANK | WORDS | FITTING | USED_KEY,
+    # Two conditions.
+    "tasks_replace": {"not_supported"} | BLANK | WORDS | FITTING | USED_KEY | OTHER_VERSION,
+    "tasks_update": BLANK | WORDS | FITTING | USED_KEY | OTHER_VERSION,
     "tasks_delete": USED_KEY | OTHER_VERSION,
     "tasks_complete": USED_KEY | OTHER_VERSION,
     "tasks_restore": USED_KEY | OTHER_VERSION,
+    "lists_list": {"invalid_cursor", "rfc3339", "repeated"} | BLANK,
+    "lists_create": {"combining_marks"} | BLANK | USED_KEY,
+    "lists_replace": {"not_supported", "combining_marks"} | BLANK | USED_KEY | OTHER_VERSION,
+    "lists_update": {"combining_marks"} | BLANK | USED_KEY | OTHER_VERSION,
+    "lists_delete": USED_KEY | OTHER_VERSION,
+    "lists_restore": USED_KEY | OTHER_VERSION,
     "changes_list": {"invalid_cursor"},
     "trash_list": {"invalid_cursor"},
     # What each operation takes is said by its own route alone; and it may fail as that may.
@@ -119,6 +130,10 @@ def test_operation(case: Case[Any], alice: User) -> None:
         Task.objects.update_or_create(
             id=task_id, user=alice, defaults={"title": "Buy milk", "deleted_at": None}
         )
+    TaskList.objects.all().delete()  # as of personal tokens
+    with suppress(KeyError, ValueError):
+        list_id = UUID(case.path_parameters["list_id"])
+        TaskList.objects.create(id=list_id, user=alice, name="Groceries")
     with suppress(KeyError, ValueError):
         session_id = UUID(case.path_parameters["session_id"])
         tomorrow = timezone.now() + timedelta(days=1)
@@ -170,6 +185,7 @@ def test_sequences_of_operations(alice: User) -> None:
     class Sequences(machine):  # type: ignore[misc]
         def setup(self) -> None:
             Task.objects.all().delete()
+            TaskList.objects.all().delete()
 
         def before_call(self, case: Case[Any]) -> None:
             case.path_parameters["user_id"] = "me"

@@ -344,7 +344,7 @@ def test_locked_rate_counters(postgres: PrivatePostgres) -> None:
     for answer in answers:
         assert_unavailable(answer)
     assert causes == ["canceling statement due to lock timeout"] * len(limited)
-    assert len(limited) == 8
+    assert len(limited) == 9
     assert read.status == 200
 
 
