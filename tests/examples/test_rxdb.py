@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -78,15 +78,21 @@ def outcomes(device: Device) -> list[int]:
 
 def assert_alike(person: Person, *devices: Device) -> None:
     """What each of the devices has is what the server has, versions included."""
+    fields = ("id", "title", "description", "is_completed", "version")
+
+    def is_alike(device: Device) -> bool:
+        device("sync")
+        there = [{name: task[name] for name in fields} for task in person.tasks()]
+        return sorted(device.tasks(), key=_id) == sorted(there, key=_id)
+
     for device in (*devices, *devices):
         device("sync")
-    there = person.tasks()
     for device in devices:
-        fields = ("id", "title", "description", "is_completed", "version")
-        assert sorted(device.tasks(), key=lambda task: str(task["id"])) == sorted(
-            ({name: task[name] for name in fields} for task in there),
-            key=lambda task: str(task["id"]),
-        )
+        wait_until(lambda device=device: is_alike(device))  # type: ignore[misc]
+
+
+def _id(task: Mapping[str, Any]) -> str:
+    return str(task["id"])
 
 
 def test_two_clients_offline_by_turns_end_alike(

@@ -14,7 +14,7 @@ from todo_project.api.schema import EnvelopeSchema
 from todo_project.text import WORD_MAX_CHARACTERS, WORDS_MAX
 
 from .ordering import ORDERING_KEYS_MAX
-from .parameters import IDS_MAX
+from .parameters import IDS_MAX, WordsQueryField
 from .resource import RESOURCES
 
 # Actions have REST framework's names; operations, those that read well in generated code.
@@ -166,7 +166,8 @@ class WordsFieldSchema(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
         word = {"type": "string", "minLength": 1, "maxLength": WORD_MAX_CHARACTERS}
-        return {"type": "array", "items": word, "maxItems": WORDS_MAX, "uniqueItems": True}
+        least = {"minItems": 1} if isinstance(self.target, WordsQueryField) else {}
+        return {"type": "array", "items": word, **least, "maxItems": WORDS_MAX, "uniqueItems": True}
 
 
 class IdsQueryFieldSchema(OpenApiSerializerFieldExtension):
