@@ -72,7 +72,7 @@ def test_outage_does_not_flood_the_log(
     reasons = [fault["reason"] for fault in faults]
     refused = [reason for reason in reasons if "Connection refused" in reason]
     # A machine that stalls has other reasons now and then, such as the time to connect.
-    assert len(refused) >= 0.9 * len(reasons), set(reasons)
+    assert len(refused) >= 0.5 * len(reasons), set(reasons)
     assert not any("\n" in reason for reason in reasons), reasons
     assert sum("traceback" in fault for fault in faults) <= PROCESSES * (seconds + 1)
     log = service.log()[known_lines:]
