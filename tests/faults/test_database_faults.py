@@ -2,8 +2,9 @@
 
 import itertools
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import dj_database_url
@@ -11,6 +12,8 @@ import pytest
 from django.conf import settings
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
+
+from tests.processes import wait_until
 
 from .claims import (
     MANY,
@@ -50,13 +53,20 @@ def test_stopped_database(service: Service, postgres: PrivatePostgres, alice: Ac
         assert all(caller.call(*request).is_success for request in requests)
 
 
+def is_refused_everywhere(service: Service, requests: Sequence[Any], alice: Account) -> bool:
+    """Whether no thread has a connection left that broke: each meets that once, and says so."""
+    known = len(service.faults())
+    service.at_once(requests, alice)
+    return all("Connection refused" in fault["reason"] for fault in service.faults()[known:])
+
+
 def test_outage_does_not_flood_the_log(
     service: Service, postgres: PrivatePostgres, alice: Account
 ) -> None:
     """A line for each request that failed, /readyz too; a traceback now and then."""
     requests = [("GET", TASKS), ("POST", TASKS, {"title": "secret plans"}), ("GET", "/readyz")] * 8
     postgres.stop()
-    service.at_once(requests, alice)  # on connections that broke
+    wait_until(lambda: is_refused_everywhere(service, requests, alice))
     known_lines, known_faults = len(service.log()), len(service.faults())
 
     started = time.monotonic()
@@ -72,7 +82,7 @@ def test_outage_does_not_flood_the_log(
     reasons = [fault["reason"] for fault in faults]
     refused = [reason for reason in reasons if "Connection refused" in reason]
     # A machine that stalls has other reasons now and then, such as the time to connect.
-    assert len(refused) >= 0.5 * len(reasons), set(reasons)
+    assert len(refused) >= 0.9 * len(reasons), set(reasons)
     assert not any("\n" in reason for reason in reasons), reasons
     assert sum("traceback" in fault for fault in faults) <= PROCESSES * (seconds + 1)
     log = service.log()[known_lines:]
