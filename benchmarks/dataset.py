@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -31,36 +31,35 @@ TARGETS_PER_USER = 10
 DOOMED_PER_SECOND = 30_000
 SESSION_LIFETIME = timedelta(days=1)
 
-_TASK_COLUMNS = "id, user_id, title, description, completed_at, created_at, updated_at"
-
-_NUMBER_TARGETS = f"""
-    CREATE TABLE benchmark.target AS
-    SELECT row_number() OVER (ORDER BY position, user_id) AS number, {_TASK_COLUMNS}
-      FROM (SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY id) AS position
-              FROM tasks_task) AS task
-     WHERE (position - 1) %% greatest(1, %(tasks_per_user)s / %(targets)s) = 0
-       AND position <= %(targets)s * greatest(1, %(tasks_per_user)s / %(targets)s)
+# All but what the database computes.
+_COLUMNS = """
+    SELECT attname FROM pg_attribute
+     WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+     ORDER BY attnum
 """
 
-# What loads created has a later id, because ids are UUIDv7; what they changed has another time.
+_NUMBER_TARGETS = """
+    CREATE TABLE benchmark.target AS
+    SELECT row_number() OVER (ORDER BY place, user_id) AS number, {columns}
+      FROM (SELECT *, row_number() OVER (PARTITION BY user_id ORDER BY id) AS place
+              FROM tasks_task) AS task
+     WHERE (place - 1) %% greatest(1, %(tasks_per_user)s / %(targets)s) = 0
+       AND place <= %(targets)s * greatest(1, %(tasks_per_user)s / %(targets)s)
+"""
+
+# What loads created has a later id, because ids are UUIDv7.
 _RESTORE = (
     "DELETE FROM tasks_task WHERE id > (SELECT last_task_id FROM benchmark.seed)",
     """
-    UPDATE tasks_task AS task
-       SET title = target.title, description = target.description,
-           completed_at = target.completed_at, updated_at = target.updated_at
+    UPDATE tasks_task AS task SET ({columns}) = ROW({targets})
       FROM benchmark.target
-     WHERE task.id = target.id AND task.updated_at <> target.updated_at
+     WHERE task.id = target.id AND ROW({tasks}) IS DISTINCT FROM ROW({targets})
     """,
 )
 # Past the triggers of the table, which would note all of it as changes of today.
 _RESTORE_VERSIONED = (
     "ALTER TABLE tasks_task DISABLE TRIGGER USER",
     *_RESTORE,
-    """
-    UPDATE tasks_task AS task SET version = 1
-      FROM benchmark.target WHERE task.id = target.id AND task.version <> 1
-    """,
     "ALTER TABLE tasks_task ENABLE TRIGGER USER",
     # Never back: rows that no load was to change may have later versions.
     "UPDATE todo_project_clock SET purged_version = version WHERE purged_version <> version",
@@ -108,11 +107,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class Account:
-    """Somebody who is signed in, and those of their tasks that loads may change."""
+    """Somebody who is signed in, their lists, and those of their tasks that loads may change."""
 
     user_id: UUID
     access: str
     tasks: Sequence[tuple[UUID, bool]]  # with is_completed
+    lists: Sequence[UUID]
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ class Dataset:
     def __init__(self, url: str, scale: Scale, checkout: Path = service.PROJECT) -> None:
         """Raises OtherDataError where the database is neither empty nor seeded to this scale.
 
+        As seeded to another one counts what was seeded before tasks had their columns of today.
+
         `checkout`: the one of this project whose database it is.
         """
         self.url = url
@@ -144,10 +146,14 @@ class Dataset:
         with self.connect() as connection:
             found = _seed_of(connection)
             self._is_versioned = _is_versioned(connection)
+            self._columns = columns_of(connection, "tasks_task")
+            new = found and {*self._columns} - {*columns_of(connection, "benchmark.target")}
         if found is None:
             self._seed()
         elif found != scale:
             raise OtherDataError(f"The database is seeded to {found}, and not to {scale}.")
+        elif new:
+            raise OtherDataError(f"The database was seeded without {', '.join(sorted(new))}.")
         self.restore()
 
     @contextmanager
@@ -162,7 +168,13 @@ class Dataset:
         with self.connect() as connection:
             with connection.transaction():
                 for statement in _RESTORE_VERSIONED if self._is_versioned else _RESTORE:
-                    connection.execute(statement)
+                    connection.execute(
+                        statement.format(
+                            columns=", ".join(self._columns),
+                            tasks=", ".join(f"task.{column}" for column in self._columns),
+                            targets=", ".join(f"target.{column}" for column in self._columns),
+                        )
+                    )
             connection.execute(_TIDY_VERSIONED if self._is_versioned else _TIDY)
 
     def sign_in(self) -> list[Account]:
@@ -170,16 +182,22 @@ class Dataset:
 
         Tokens are made by the service's own code; the sessions' rows go in by COPY.
         """
+        # Those of a release before have no lists.
+        list_id = "list_id" if "list_id" in self._columns else "NULL::uuid"
         with self.connect() as connection:
             connection.execute("TRUNCATE accounts_session")
             users = connection.execute(
-                "SELECT user_id, array_agg(id ORDER BY number),"
+                f"SELECT user_id, array_remove(array_agg(DISTINCT {list_id}), NULL),"
+                " array_agg(id ORDER BY number),"
                 " array_agg(completed_at IS NOT NULL ORDER BY number)"
                 " FROM benchmark.target GROUP BY user_id ORDER BY min(number)"
             ).fetchall()
             accounts = _sign_in(
                 connection,
-                [(user_id, list(zip(*tasks, strict=True))) for user_id, *tasks in users],
+                [
+                    (user_id, list(zip(*tasks, strict=True)), lists)
+                    for user_id, lists, *tasks in users
+                ],
             )
             connection.execute("VACUUM (ANALYZE) accounts_session")
         return accounts
@@ -190,10 +208,10 @@ class Dataset:
             newest = "SELECT id FROM accounts_user ORDER BY email DESC LIMIT 1"
             row = connection.execute(newest).fetchone()
             assert row is not None
-            return _sign_in(connection, [(row[0], [])])[0]
+            return _sign_in(connection, [(row[0], [], [])])[0]
 
-    def time_at(self, account: Account, column: str, share: float) -> datetime:
-        """The time in `column` before which this share of the account's tasks lies."""
+    def time_at(self, account: Account, column: str, share: float) -> date:
+        """The time, or day, in `column` before which this share of the account's tasks lies."""
         with self.connect() as connection:
             row = connection.execute(
                 f"SELECT percentile_disc(%s) WITHIN GROUP (ORDER BY {column})"
@@ -201,25 +219,22 @@ class Dataset:
                 (share, account.user_id),
             ).fetchone()
         assert row is not None
-        return cast("datetime", row[0])
+        return cast("date", row[0])
 
     def add_doomed(self, accounts: Sequence[Account], count: int) -> list[Doomed]:
         """Gives tasks to random accounts, for loads to delete. restore() takes what is left."""
         now = datetime.now(UTC)
         # With a version, so that nothing stamps them.
         columns, versions = (", version", (1,)) if self._is_versioned else ("", ())
+        columns = f"id, user_id, title, created_at, updated_at{columns}"
         doomed = [Doomed(random.randrange(len(accounts)), uuid7()) for _ in range(count)]
         with (
             self.connect() as connection,
-            connection.cursor().copy(
-                f"COPY tasks_task ({_TASK_COLUMNS}{columns}) FROM STDIN"
-            ) as copy,
+            connection.cursor().copy(f"COPY tasks_task ({columns}) FROM STDIN") as copy,
         ):
             for task in doomed:
                 owner = accounts[task.owner].user_id
-                copy.write_row(
-                    (task.task_id, owner, "To be deleted", None, None, now, now, *versions)
-                )
+                copy.write_row((task.task_id, owner, "To be deleted", now, now, *versions))
         return doomed
 
     def number_doomed(self) -> None:
@@ -244,7 +259,7 @@ class Dataset:
             connection.execute("CREATE SCHEMA IF NOT EXISTS benchmark")
             connection.execute("DROP TABLE IF EXISTS benchmark.target")
             scale = {"tasks_per_user": self.scale.tasks_per_user, "targets": TARGETS_PER_USER}
-            connection.execute(_NUMBER_TARGETS, scale)
+            connection.execute(_NUMBER_TARGETS.format(columns=", ".join(self._columns)), scale)
             connection.execute("ALTER TABLE benchmark.target ADD PRIMARY KEY (number)")
         if self.scale.heavy_tasks:
             self._seed_users(1, self.scale.heavy_tasks)
@@ -266,11 +281,11 @@ class Dataset:
 
 
 def write_accounts(accounts: Sequence[Account], path: Path) -> None:
-    """A line for each account: its id, its token, and for each of its tasks id:0 or id:1."""
+    """A line for each account: its id, its token, its lists' ids, and its tasks as id:0 or id:1."""
     with path.open("w") as file:
         for account in accounts:
             tasks = (f"{task_id}:{int(completed)}" for task_id, completed in account.tasks)
-            print(account.user_id, account.access, *tasks, file=file)
+            print(account.user_id, account.access, *account.lists, *tasks, file=file)
 
 
 def write_doomed(doomed: Sequence[Doomed], path: Path) -> None:
@@ -281,9 +296,10 @@ def write_doomed(doomed: Sequence[Doomed], path: Path) -> None:
 
 
 def _sign_in(
-    connection: psycopg.Connection, users: Sequence[tuple[UUID, Sequence[tuple[UUID, bool]]]]
+    connection: psycopg.Connection,
+    users: Sequence[tuple[UUID, Sequence[tuple[UUID, bool]], Sequence[UUID]]],
 ) -> list[Account]:
-    """Adds a session for each user, who come with their tasks; returns the signed-in accounts."""
+    """Adds a session for each user, who come with tasks and lists; returns the accounts."""
     from accounts.models import hash_token
     from accounts.session_tokens import Claims, issue_pair
 
@@ -294,15 +310,20 @@ def _sign_in(
         "COPY accounts_session (id, user_id, refresh_hash, previous_refresh_hash,"
         " created_at, rotated_at, expires_at, user_agent) FROM STDIN"
     ) as copy:
-        for user_id, tasks in users:
+        for user_id, tasks, lists in users:
             session_id = uuid7()
             pair = issue_pair(Claims(user_id, session_id, signed_in_at=now))
             refresh_hash = hash_token(pair.refresh)
             copy.write_row(
                 (session_id, user_id, refresh_hash, "", now, now, expires_at, "benchmark")
             )
-            accounts.append(Account(user_id, pair.access, tasks))
+            accounts.append(Account(user_id, pair.access, tasks, lists))
     return accounts
+
+
+def columns_of(connection: psycopg.Connection, table: str) -> list[str]:
+    """Those that can be written."""
+    return [name for (name,) in connection.execute(_COLUMNS, (table,)).fetchall()]
 
 
 def _is_versioned(connection: psycopg.Connection) -> bool:

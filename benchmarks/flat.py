@@ -36,6 +36,26 @@ LONG_SCALES = (
     Scale(users=100_000, tasks_per_user=100),
 )
 PAGE_ROWS = 20
+# Each finds a full page for whoever has 100 tasks.
+FILTERS = (
+    *(("is_completed", value) for value in ("true", "false")),
+    *(("priority", value) for value in ("none", "none,low,medium")),
+    *(("has_labels", value) for value in ("true", "false")),
+    *(("has_due", value) for value in ("true", "false")),
+    ("list_id", "inbox"),
+)
+# By which column, and before which share of the account's tasks.
+BOUNDS: Sequence[tuple[str, str, float]] = (
+    *((f"{name}_after", f"{name}_at", 0.25) for name in ("created", "updated", "completed")),
+    *((f"{name}_before", f"{name}_at", 0.75) for name in ("created", "updated", "completed")),
+    ("due_after", "due_on", 0.25),
+    ("due_before", "due_on", 0.75),
+    ("startable_on", "due_on", 0.5),
+)
+ORDERS = (
+    *("created_at", "updated_at", "completed_at", "title"),
+    *("due", "priority", "position", "start_on"),
+)
 DEEP_PAGE = 500
 # Requests of one kind before it is the other's turn: enough for CPU time, which comes in 10 ms.
 TURN_REQUESTS = 25
@@ -130,14 +150,12 @@ def _lists(dataset: Dataset) -> dict[str, Callable[[Account], Request]]:
         return make
 
     lists = {"page 1": by()}
-    for value in ("true", "false"):
-        lists[f"is_completed={value}"] = by(is_completed=value)
+    lists |= {f"{name}={value}": by(**{name: value}) for name, value in FILTERS}
     lists["search, often found"] = by(search="the")
     lists["search, never found"] = by(search="never found")
-    for column in ("created", "updated", "completed"):
-        lists[f"{column}_after"] = by_time(f"{column}_after", f"{column}_at", 0.25)
-        lists[f"{column}_before"] = by_time(f"{column}_before", f"{column}_at", 0.75)
-    for order in ("created_at", "updated_at", "completed_at", "title"):
+    lists["labels, never found"] = by(labels="never found")
+    lists |= {name: by_time(name, column, share) for name, column, share in BOUNDS}
+    for order in ORDERS:
         for sign in ("", "-"):
             lists[f"ordering={sign}{order}"] = by(ordering=f"{sign}{order}")
     for orders in ("-created_at,title", "-completed_at,title"):

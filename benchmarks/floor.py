@@ -2,9 +2,10 @@
 
 One WSGI callable under the service's server, one statement for each request, prepared; PostgreSQL
 makes the JSON of the tasks. A token is checked by PyJWT once, and trusted without a look at its
-session. Fields are validated, but by the shortest code that does; what isn't measured isn't there:
-other errors than a status, filters, limits, logs, clocks. A row's version is a number of its own,
-so that the table's triggers have nothing to do.
+session. Fields are validated, but by the shortest code that does, and what has to fit other columns
+by the table's constraints; what isn't measured isn't there: other errors than a status, filters,
+limits, logs, clocks. A row's version is a number of its own, so that of the table's triggers only
+those have something to do which say when a task is due, where it stands and whether its list lives.
 """
 
 import os
@@ -12,9 +13,11 @@ import re
 import sys
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, time
 from functools import lru_cache
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import parse_qsl
 from uuid import UUID, uuid4
 
@@ -23,21 +26,30 @@ import orjson
 import psycopg
 from uuid_utils.compat import uuid7
 
+from tasks.days import ZONES
 from todo_project.server.supervisor import Drain, Supervisor, listening
 from todo_project.server.worker import Options
 
 _SIGNING_KEY = os.environ["JWT_SIGNING_KEY"]
 _PATH = re.compile(r"/api/([^/]+)/tasks(?:/([0-9a-f-]{36})(/complete)?)?")
 _GIVEN_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_BREAKS_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _TIME = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+_RANKS = {"none": 0, "low": 1, "medium": 2, "high": 3, "urgent": 4}
 # row_to_json() of a subquery takes PostgreSQL less than half of json_build_object()'s time.
 _JSON = f"""
     (SELECT row_to_json(answer)::text
        FROM (SELECT id, user_id, title, description, is_completed,
                     {_TIME.format("completed_at")} AS completed_at,
+                    (string_to_array('{",".join(_RANKS)}', ','))[priority + 1] AS priority,
+                    labels, due_on,
+                    to_char(due_time, CASE WHEN extract(second FROM due_time) = 0
+                                      THEN 'HH24:MI' ELSE 'HH24:MI:SS' END) AS due_time,
+                    time_zone, {_TIME.format("due_at")} AS due_at, start_on, list_id, position,
                     {_TIME.format("created_at")} AS created_at,
-                    {_TIME.format("updated_at")} AS updated_at) AS answer)
+                    {_TIME.format("updated_at")} AS updated_at,
+                    version, '"' || version || '"' AS etag) AS answer)
 """
 _PAGE = "SELECT {json}, created_at::text, id::text FROM tasks_task \
 WHERE user_id = %s AND deleted_at IS NULL {after} ORDER BY created_at DESC, id DESC LIMIT %s"
@@ -46,18 +58,11 @@ _NEXT_PAGE = _PAGE.format(json=_JSON, after="AND (created_at, id) < (%s, %s)")
 _OWN = "id = %(id)s AND user_id = %(user_id)s AND deleted_at IS NULL"
 _READ = f"SELECT {_JSON} FROM tasks_task WHERE {_OWN}"
 _CREATE = f"""
-    INSERT INTO tasks_task
-           (id, user_id, title, description, completed_at, created_at, updated_at, version)
-    VALUES (%s, %s, %s, %s, CASE WHEN %s THEN now() END, now(), now(), 1) RETURNING {_JSON}
+    INSERT INTO tasks_task (id, user_id, {{columns}}, created_at, updated_at, version)
+    VALUES (%(id)s, %(user_id)s, {{values}}, now(), now(), 1) RETURNING {_JSON}
 """
-# NULL stands for a field that wasn't sent; a description can be sent as null.
 _CHANGE = f"""
-    UPDATE tasks_task
-       SET title = coalesce(%(title)s, title),
-           description = CASE WHEN %(describes)s THEN %(description)s ELSE description END,
-           completed_at = CASE coalesce(%(is_completed)s, is_completed)
-                          WHEN true THEN coalesce(completed_at, now()) END,
-           updated_at = now(), version = version + 1
+    UPDATE tasks_task SET {{changes}} updated_at = now(), version = version + 1
      WHERE {_OWN} RETURNING {_JSON}
 """
 _DELETE = f"UPDATE tasks_task SET deleted_at = now(), version = version + 1 WHERE {_OWN}"
@@ -114,9 +119,8 @@ def _dispatch(environ: dict[str, Any], headers: list[tuple[str, str]]) -> tuple[
         case "POST", None, _:
             new_id, fields = uuid7(), _fields(environ, required=True)
             headers.append(("Location", f"/api/{user_id}/tasks/{new_id}"))
-            completed = fields.get("is_completed", False)
-            values = (new_id, user_id, fields["title"], fields.get("description"), completed)
-            return 201, _one(_CREATE, values), ""
+            values = {**fields, "id": new_id, "user_id": user_id}
+            return 201, _one(_creation(tuple(fields)), values), ""
         case "GET", _, None:
             return 200, _one(_READ, {"id": task_id, "user_id": user_id}), ""
         case "PATCH", _, "/complete":
@@ -129,10 +133,28 @@ def _dispatch(environ: dict[str, Any], headers: list[tuple[str, str]]) -> tuple[
             return 204, "", ""
         case _:
             raise RefusedError(405)
-    absent = {"title": None, "description": None, "is_completed": None}
-    describes = "description" in fields
-    changes = {**absent, **fields, "describes": describes, "id": task_id, "user_id": user_id}
-    return 200, _one(_CHANGE, changes), ""
+    values = {**fields, "id": task_id, "user_id": user_id}
+    return 200, _one(_change(tuple(fields)), values), ""
+
+
+@lru_cache(maxsize=64)
+def _creation(fields: tuple[str, ...]) -> str:
+    written = _written(fields, "now()")
+    return _CREATE.format(columns=", ".join(written), values=", ".join(written.values()))
+
+
+@lru_cache(maxsize=64)
+def _change(fields: tuple[str, ...]) -> str:
+    written = _written(fields, "coalesce(completed_at, now())")
+    return _CHANGE.format(changes="".join(f"{name} = {sql}, " for name, sql in written.items()))
+
+
+def _written(fields: tuple[str, ...], completed_at: str) -> dict[str, str]:
+    """What the columns get, by their names."""
+    written = {name: f"%({name})s" for name in fields}
+    if sent := written.pop("is_completed", None):
+        written["completed_at"] = f"CASE WHEN {sent} THEN {completed_at} END"
+    return written
 
 
 def _list(user_id: str, query_string: str) -> tuple[str, str]:
@@ -178,24 +200,85 @@ def _verified(token: str) -> dict[str, Any]:
 def _fields(environ: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     try:
-        fields = orjson.loads(body) if body else {}
-        if required or "title" in fields:
-            fields["title"] = fields["title"].strip()
-            if not 1 <= len(fields["title"]) <= 255:
-                raise RefusedError(400)
-        if len(fields.get("description") or "") > 20_000:
+        sent = orjson.loads(body) if body else {}
+        if required and "title" not in sent:
             raise RefusedError(400)
+        return {
+            name: None if value is None and name in _NULLABLE else _READERS[name](value)
+            for name, value in sent.items()
+        }
     except (ValueError, KeyError, AttributeError, TypeError):
         raise RefusedError(400) from None
-    if fields.keys() - {"title", "description", "is_completed"}:
-        raise RefusedError(400)
-    if not isinstance(fields.get("is_completed", True), bool):
-        raise RefusedError(400)
-    return dict(fields)
+
+
+# What reads a value; it raises ValueError, KeyError, AttributeError or TypeError for a bad one.
+_Reader = Callable[[Any], Any]
+
+
+def _line(most: int) -> _Reader:
+    def read(value: Any) -> str:
+        text: str = value.strip()
+        if not 1 <= len(text) <= most or _BREAKS_LINE.search(text):
+            raise ValueError
+        return text
+
+    return read
+
+
+def _of_form(form: str, read: _Reader) -> _Reader:
+    matches = re.compile(form).fullmatch
+
+    def read_matching(value: Any) -> Any:
+        if not matches(value):
+            raise ValueError
+        return read(value)
+
+    return read_matching
+
+
+def _description(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 20_000:
+        raise ValueError
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError  # noqa: TRY004  # all faults are the same here
+    return value
+
+
+def _labels(values: Any) -> list[str]:
+    if not isinstance(values, list) or len(values) > 50:
+        raise ValueError
+    labels = [normalize("NFC", _label(value)) for value in values]
+    if "," in "".join(labels) or len({*labels}) < len(labels):
+        raise ValueError
+    return labels
+
+
+_label = _line(50)
+_day = _of_form("[0-9]{4}-[0-9]{2}-[0-9]{2}", date.fromisoformat)
+_READERS: Mapping[str, _Reader] = {
+    "title": _line(255),
+    "description": _description,
+    "is_completed": _flag,
+    "priority": _RANKS.__getitem__,
+    "labels": _labels,
+    "due_on": _day,
+    "due_time": _of_form("[0-9]{2}:[0-9]{2}(:[0-9]{2})?", time.fromisoformat),
+    "time_zone": dict(zip(ZONES, ZONES, strict=True)).__getitem__,
+    "start_on": _day,
+    "list_id": UUID,
+}
+_NULLABLE = _READERS.keys() - {"title", "is_completed", "priority", "labels"}
 
 
 def _one(statement: str, values: Any) -> str:
-    row = _execute(statement, values).fetchone()
+    try:
+        row = _execute(statement, values).fetchone()
+    except (psycopg.IntegrityError, psycopg.DataError):
+        raise RefusedError(400) from None
     if row is None:
         raise RefusedError(404)
     return str(row[0])

@@ -15,12 +15,11 @@ import psycopg
 from uuid_utils.compat import uuid7
 
 from . import command
-from .dataset import Scale
+from .dataset import Scale, columns_of
 from .report import percentile, table
 
 SCALE = Scale(users=1_000, tasks_per_user=100, heavy_tasks=100_000)
 VARIANTS = ("plain", "folded", "indexed")
-COLUMNS = "id, user_id, title, description, completed_at, created_at, updated_at"
 # A tenth of the statements take less: whatever else the machine does can only add.
 SHARE = 0.1
 
@@ -30,9 +29,9 @@ _FORMER_SEARCH = (
     " OR upper(description) LIKE upper('%%never found%%'))"
 )
 _WRITES: Mapping[str, str] = {
-    "create": f"""
-        INSERT INTO {{}}.tasks_task ({COLUMNS})
-        VALUES (%(new_id)s, %(user_id)s, %(title)s, %(description)s, NULL, now(), now())
+    "create": """
+        INSERT INTO {}.tasks_task (id, user_id, title, description)
+        VALUES (%(new_id)s, %(user_id)s, %(title)s, %(description)s)
     """,
     "PATCH of the title": """
         UPDATE {}.tasks_task SET title = %(title)s, updated_at = now()
@@ -74,8 +73,9 @@ def _make_variants(connection: psycopg.Connection) -> list[list[str]]:
         connection.execute(f"CREATE SCHEMA {variant}")
         connection.execute(f"CREATE TABLE {copy} (LIKE public.tasks_task INCLUDING ALL)")
         connection.execute(f"ALTER TABLE {copy} DROP title_folded, DROP description_folded")
+        columns = ", ".join(columns_of(connection, "public.tasks_task"))
         connection.execute(
-            f"INSERT INTO {copy} ({COLUMNS}) SELECT {COLUMNS} FROM public.tasks_task ORDER BY id"
+            f"INSERT INTO {copy} ({columns}) SELECT {columns} FROM public.tasks_task ORDER BY id"
         )
         started = time.perf_counter()
         if variant != "plain":
@@ -114,7 +114,7 @@ def _reads(connection: psycopg.Connection, user_id: UUID, count: int) -> list[li
             f" WHERE user_id = %(user_id)s AND deleted_at IS NULL AND {what(variant)} LIMIT 21"
             for variant in VARIANTS
         ]
-        rows.append([name, *_in_turn(connection, statements, lambda _: parameters, count)])
+        rows.append([name, *in_turn(connection, statements, lambda _: parameters, count)])
     return rows
 
 
@@ -136,12 +136,12 @@ def _writes(connection: psycopg.Connection, count: int) -> list[list[str]]:
         }
 
     return [
-        [name, *_in_turn(connection, [write.format(each) for each in VARIANTS], parameters, count)]
+        [name, *in_turn(connection, [write.format(each) for each in VARIANTS], parameters, count)]
         for name, write in _WRITES.items()
     ]
 
 
-def _in_turn(
+def in_turn(
     connection: psycopg.Connection,
     statements: list[str],
     parameters: Callable[[int], Mapping[str, Any]],

@@ -6,8 +6,9 @@ wrk.lua sends the same for each route.
 import itertools
 import json
 import random
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,11 @@ from .dataset import Account, Doomed
 
 ROUTES = ("list", "read", "create", "complete", "put", "patch", "delete")
 READ_ROUTES = frozenset({"list", "read"})
+
+PRIORITIES = ("none", "low", "medium", "high", "urgent")
+# Tasks become due within a year from the first of these days, which no seeded task starts after.
+POSTPONED_DAYS = 60
+YEAR_DAYS = 365
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ def of_route(
 ) -> Iterator[Request]:
     """Requests of one route, each by a random account; of `delete` as many as there are `doomed`.
 
-    Every write changes something: titles are numbered, and completion alternates.
+    Nearly every write changes something: titles are numbered, days go on, completion alternates;
+    only a priority may be the task's already.
     """
     if route == "delete":
         for task in doomed:
@@ -113,8 +120,12 @@ def _read(account: Account, task_id: str) -> Request:
 def _create(account: Account, number: int) -> Request:
     content = {
         "title": f"Write a report, number {number}",
-        "description": "Ask first. Only mornings.",
+        "due_on": _day(number),
+        "priority": PRIORITIES[number % 5],
+        "labels": ["work", "letters"][: number % 3],
     }
+    if number % 3 == 0:
+        content["description"] = "Ask first. Only mornings."
     return Request("create", "POST", _list_path(account), account.access, content)
 
 
@@ -128,13 +139,31 @@ def _put(account: Account, task_id: str, number: int, *, completed: bool) -> Req
         "title": f"Replaced, number {number}",
         "description": "Ask first. Only mornings.",
         "is_completed": completed,
+        "priority": PRIORITIES[number % 5],
+        "labels": ["work", "letters"],
+        "due_on": _day(number),
+        "due_time": "18:30",
+        "time_zone": "Europe/Berlin",
+        "start_on": _day(0),
+        "list_id": str(account.lists[number % len(account.lists)]) if account.lists else None,
     }
     return Request("put", "PUT", f"{_list_path(account)}/{task_id}", account.access, content)
 
 
 def _patch(account: Account, task_id: str, number: int) -> Request:
-    content = {"title": f"Changed, number {number}"}
-    return Request("patch", "PATCH", f"{_list_path(account)}/{task_id}", account.access, content)
+    """The title, the day or the priority, each as often."""
+    changes: Sequence[Mapping[str, Any]] = (
+        {"title": f"Changed, number {number}"},
+        {"due_on": _day(number)},
+        {"priority": PRIORITIES[number % 5]},
+    )
+    path = f"{_list_path(account)}/{task_id}"
+    return Request("patch", "PATCH", path, account.access, changes[number % 3])
+
+
+def _day(number: int) -> str:
+    days = POSTPONED_DAYS + number % YEAR_DAYS
+    return (datetime.now(UTC).date() + timedelta(days=days)).isoformat()
 
 
 def _delete(account: Account, task_id: str) -> Request:

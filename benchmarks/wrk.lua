@@ -2,8 +2,8 @@
 --
 --   wrk ... -s wrk.lua URL -- ROUTE ACCOUNTS DOOMED
 --
--- ACCOUNTS has a line for each account: its id, its access token, and its tasks as id:0 or id:1,
--- where 1 means completed. DOOMED has a line for each task that `delete` may delete: the number of
+-- ACCOUNTS has a line for each account: its id, its access token, the ids of its lists, and its tasks
+-- as id:0 or id:1, where 1 means completed. DOOMED has a line for each task that `delete` may delete: the number of
 -- its owner's line, and its id. The last line of the output is a JSON object.
 
 local threads = {}
@@ -16,10 +16,15 @@ local function read_accounts(path)
   local accounts = {}
   for line in io.lines(path) do
     local words = line:gmatch("%S+")
-    local account = {path = "/api/" .. words() .. "/tasks", tasks = {}}
+    local account = {path = "/api/" .. words() .. "/tasks", lists = {}, tasks = {}}
     account.headers = "Host: " .. wrk.host .. ":" .. wrk.port .. "\r\nAuthorization: Bearer " .. words()
-    for id, completed in line:gmatch(" ([^ :]+):([01])") do
-      table.insert(account.tasks, {id = id, completed = completed == "1"})
+    for word in words do
+      local id, completed = word:match("(%S+):([01])")
+      if id then
+        table.insert(account.tasks, {id = id, completed = completed == "1"})
+      else
+        table.insert(account.lists, word)
+      end
     end
     table.insert(accounts, account)
   end
@@ -44,7 +49,18 @@ local function http(method, account, rest, body)
 end
 
 local accounts, doomed
-local sent = 0 -- makes every title another one, so that each write changes something
+local sent = 0 -- makes every title another one, and days go on, so that a write changes something
+
+local priorities = {"none", "low", "medium", "high", "urgent"}
+
+local function any_priority()
+  return priorities[sent % 5 + 1]
+end
+
+-- Within a year from the first of these days, which no seeded task starts after.
+local function day(number)
+  return os.date("!%Y-%m-%d", os.time() + (60 + number % 365) * 86400)
+end
 
 local function any_account()
   return accounts[math.random(#accounts)]
@@ -66,7 +82,12 @@ function routes.read()
 end
 
 function routes.create()
-  local body = '{"title":"Write a report, number ' .. sent .. '","description":"Ask first. Only mornings."}'
+  local labels = {[0] = "", '"work"', '"work","letters"'}
+  local description = sent % 3 == 0 and ',"description":"Ask first. Only mornings."' or ""
+  local body = string.format(
+    '{"title":"Write a report, number %d","due_on":"%s","priority":"%s","labels":[%s]%s}',
+    sent, day(sent), any_priority(), labels[sent % 3], description
+  )
   return http("POST", any_account(), "", body)
 end
 
@@ -81,14 +102,28 @@ function routes.put()
   local account = any_account()
   local task = any_task(account)
   task.completed = not task.completed
-  local body = '{"title":"Replaced, number ' .. sent .. '","description":"Ask first. Only mornings.","is_completed":'
-    .. tostring(task.completed) .. "}"
+  local list = account.lists[sent % #account.lists + 1]
+  local body = string.format(
+    '{"title":"Replaced, number %d","description":"Ask first. Only mornings.","is_completed":%s,'
+      .. '"priority":"%s","labels":["work","letters"],"due_on":"%s","due_time":"18:30",'
+      .. '"time_zone":"Europe/Berlin","start_on":"%s","list_id":%s}',
+    sent, tostring(task.completed), any_priority(), day(sent), day(0), list and '"' .. list .. '"' or "null"
+  )
   return http("PUT", account, "/" .. task.id, body)
 end
 
+-- The title, the day or the priority, each as often.
 function routes.patch()
   local account = any_account()
-  return http("PATCH", account, "/" .. any_task(account).id, '{"title":"Changed, number ' .. sent .. '"}')
+  local body
+  if sent % 3 == 0 then
+    body = '{"title":"Changed, number ' .. sent .. '"}'
+  elseif sent % 3 == 1 then
+    body = '{"due_on":"' .. day(sent) .. '"}'
+  else
+    body = '{"priority":"' .. any_priority() .. '"}'
+  end
+  return http("PATCH", account, "/" .. any_task(account).id, body)
 end
 
 function routes.delete()

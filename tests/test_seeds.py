@@ -18,8 +18,9 @@ from django.core.management.base import CommandError
 from django.db import connections
 
 from accounts.models import User
+from tasks.days import due_at
 from tasks.management.commands import seed_load
-from tasks.models import Task
+from tasks.models import PRIORITIES, Task, TaskList
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import begin_session
 from todo_project import development
@@ -171,6 +172,9 @@ def test_demo_leaves_a_deactivated_account_alone() -> None:
 # It runs on a connection of its own, which does not see what a test's transaction holds back.
 on_real_tables = pytest.mark.django_db(transaction=True, databases=["default", "direct"])
 
+# Neither ids nor times, which go by the hour of the run.
+SEEDED = ("title", "description", "priority", "labels", "due_time", "time_zone", "position")
+
 
 @on_real_tables
 def test_load_makes_users_with_tasks() -> None:
@@ -193,6 +197,7 @@ def test_load_tasks_are_plausible() -> None:
     run("seed_load", "--users", 2, "--tasks-per-user", 500, force=True)
 
     tasks = list(Task.objects.all())
+    now = datetime.now(UTC)
 
     assert_plausible(tasks, oldest=timedelta(days=366))
     assert 0.3 < sum(task.is_completed for task in tasks) / len(tasks) < 0.5
@@ -200,6 +205,74 @@ def test_load_tasks_are_plausible() -> None:
     assert len({len(task.title) for task in tasks}) > 20
     assert max(len(task.title) for task in tasks) > 200
     assert all(task.title == task.title.strip() for task in tasks)
+    due = [task for task in tasks if task.due_on]
+    days = [(task.due_on - (task.completed_at or now).date()).days for task in tasks if task.due_on]
+    timed = [task for task in due if task.due_time]
+    assert 0.3 < len(due) / len(tasks) < 0.5
+    assert 0.2 < len(timed) / len(due) < 0.5
+    assert 0.1 < sum(task.time_zone is not None for task in timed) / len(timed) < 0.6
+    assert 0.1 < sum(task.start_on is not None for task in due) / len(due) < 0.3
+    assert all(-10 <= number <= 45 for number in days)
+    assert {number < 0 for number in days} == {True, False}
+    assert 0.6 < sum(task.priority == 0 for task in tasks) / len(tasks) < 0.9
+    assert {task.priority for task in tasks} == set(range(len(PRIORITIES)))
+    assert {len(task.labels) for task in tasks} == {0, 1, 2, 3}
+    assert 0.4 < sum(task.list_id is None for task in tasks) / len(tasks) < 0.6
+
+
+@on_real_tables
+def test_load_makes_what_clients_may_write() -> None:
+    """[T2] What is answered is taken back, and is no change."""
+    run("seed_load", "--users", 1, "--tasks-per-user", 60, force=True)
+    client = ApiClient(begin_session(User.objects.get()).access)
+    tasks = data_of(client.get("/api/me/tasks", query={"limit": 60}))
+
+    taken = [data_of(client.put(f"/api/me/tasks/{task['id']}", task)) for task in tasks]
+
+    assert taken == tasks
+
+
+@on_real_tables
+def test_load_computes_when_tasks_are_due() -> None:
+    """[T2] As for whoever writes."""
+    run("seed_load", "--users", 1, "--tasks-per-user", 500, force=True)
+
+    found = {task.pk: task.due_at for task in Task.objects.all()}
+    assert found == {
+        task.pk: task.due_on and due_at(task.due_on, task.due_time, task.time_zone)
+        for task in Task.objects.all()
+    }
+    assert any(found.values())
+
+
+@on_real_tables
+def test_load_makes_lists_and_labels_of_each_person() -> None:
+    """[O1] Of their own, in which some of their tasks are, placed as they were made."""
+    run("seed_load", "--users", 2, "--tasks-per-user", 200, force=True)
+
+    for user in User.objects.all():
+        lists = list(user.task_lists.order_by("position"))
+        tasks = list(user.tasks.order_by("created_at"))
+        assert 3 <= len(lists) <= 6
+        assert {task.list_id for task in tasks} == {None, *(one.pk for one in lists)}
+        assert len({one.name for one in lists}) == len(lists)
+        assert all(one.created_at <= tasks[0].created_at for one in lists)
+        positions = [task.position for task in tasks]
+        assert positions == sorted(set(positions))
+        assert len({label for task in tasks for label in task.labels}) == 8
+
+
+@on_real_tables
+def test_load_is_the_same_on_an_equal_database() -> None:
+    """But for ids and times."""
+    seen = []
+    for _ in range(2):
+        run("seed_load", "--users", 2, "--tasks-per-user", 50, force=True)
+        ordered = Task.objects.order_by("user__email", "position")
+        seen.append(list(ordered.values_list(*SEEDED, "list__name")))
+        User.objects.get_queryset().delete()
+
+    assert seen[0] == seen[1]
 
 
 @on_real_tables
@@ -241,9 +314,9 @@ def test_interrupted_load_leaves_no_half_user(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(seed_load, "BATCH_TASKS", 10)
     task_rows = seed_load._task_rows
 
-    def interrupted(user: User, count: int, random: Random) -> Iterator[Any]:
-        rows = task_rows(user, count, random)
-        if user.email == "load-000003@example.com":
+    def interrupted(person: seed_load.Person, count: int, random: Random) -> Iterator[Any]:
+        rows = task_rows(person, count, random)
+        if person.user.email == "load-000003@example.com":
             yield next(rows)
             raise KeyboardInterrupt
         yield from rows
@@ -281,9 +354,10 @@ def test_load_tells_the_planner() -> None:
 
     with connections["default"].cursor() as cursor:
         cursor.execute(
-            "SELECT reltuples FROM pg_class WHERE relname IN ('accounts_user', 'tasks_task')"
+            "SELECT reltuples FROM pg_class"
+            " WHERE relname IN ('accounts_user', 'tasks_list', 'tasks_task') ORDER BY relname"
         )
-        assert sorted(cursor.fetchall()) == [(2,), (100,)]
+        assert cursor.fetchall() == [(2,), (TaskList.objects.count(),), (100,)]
 
 
 class Terminal(io.StringIO):

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response, status
 from sqlalchemy import tuple_
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +28,8 @@ from .models import (
     TaskRead,
     TaskReplace,
     TaskUpdate,
+    due_at,
+    require_fitting_days,
 )
 from .security import CallerId
 
@@ -91,12 +94,12 @@ async def create_task(
 ) -> TaskAnswer:
     task = Task(
         user_id=caller_id,
-        title=body.title,
-        description=body.description,
         completed_at=datetime.now(UTC) if body.is_completed else None,
+        due_at=due_at(body.due_on, body.due_time, body.time_zone),
+        **body.model_dump(exclude={"is_completed"}),
     )
     session.add(task)
-    await session.commit()
+    await commit(session)
     response.headers["Location"] = f"/api/{caller_id}/tasks/{task.id}"
     return answer(request, task)
 
@@ -159,10 +162,25 @@ async def change(session: Session, task: Task, changes: dict[str, Any]) -> Task:
     if is_completed != task.is_completed:
         task.completed_at = datetime.now(UTC) if is_completed else None
     task.sqlmodel_update(changes)
+    try:
+        require_fitting_days(task)
+    except ValueError as error:
+        raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, str(error)) from None
+    task.due_at = due_at(task.due_on, task.due_time, task.time_zone)
     task.version += 1
     session.add(task)
-    await session.commit()
+    await commit(session)
     return task
+
+
+async def commit(session: Session) -> None:
+    """Refuses what breaks a rule that only the database can look after: a list is the caller's."""
+    try:
+        await session.commit()
+    except IntegrityError:
+        raise HTTPException(
+            status.HTTP_422_UNPROCESSABLE_CONTENT, "list_id is none of your lists"
+        ) from None
 
 
 def answer(request: Request, task: Task) -> TaskAnswer:

@@ -1,5 +1,7 @@
 \set number random(1, :targets)
-INSERT INTO tasks_task (id, user_id, title, description, created_at, updated_at, version)
+\set day random(60, 424)
+INSERT INTO tasks_task (id, user_id, title, description, due_on, priority, labels, created_at, updated_at, version)
 VALUES (uuidv7(), (SELECT user_id FROM benchmark.target WHERE number = :number),
-        'Write a report', 'Ask first. Only mornings.', now(), now(), 1)
-RETURNING id, user_id, title, description, is_completed, completed_at, created_at, updated_at;
+        'Write a report', CASE WHEN :day % 3 = 0 THEN 'Ask first. Only mornings.' END,
+        current_date + :day::int, :day % 5, '{work,letters}', now(), now(), 1)
+RETURNING {columns};

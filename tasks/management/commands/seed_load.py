@@ -1,13 +1,13 @@
 """Many users with many tasks, for load tests. Never for a database that people use."""
 
 import secrets
-import time
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from random import Random
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -20,7 +20,14 @@ from django.db.models import Max
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from tasks.models import DESCRIPTION_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, Task
+from tasks.models import (
+    DESCRIPTION_MAX_CHARACTERS,
+    PRIORITIES,
+    TITLE_MAX_CHARACTERS,
+    Task,
+    TaskList,
+)
+from todo_project.owners import POSITION_DIGITS
 
 EMAIL = "load-{:06}@example.com"
 EMAIL_PATTERN = r"^load-\d{6}@example\.com$"
@@ -34,15 +41,39 @@ COMPLETED_SHARE = 0.4
 CHANGED_SHARE = 0.2  # of the open ones
 DESCRIBED_SHARE = 0.35
 LONG_SHARE = 0.005
+PRIORITY_WEIGHTS = (75, 8, 8, 7, 2)  # in the order of PRIORITIES
+LABELS_OF_A_PERSON = 8
+LABEL_COUNT_WEIGHTS = (60, 25, 10, 5)  # none to three
+LISTS_OF_A_PERSON = (3, 6)
+LISTED_SHARE = 0.5  # the others are in the inbox
+DUE_SHARE = 0.4
+# Days from today, or from the completion: at least, at most, mostly. benchmarks/ postpone tasks to
+# days after these, so that no start stands in the way.
+DUE_DAYS = (-10, 45, 2)
+TIMED_SHARE = 1 / 3  # of those that are due
+ZONED_SHARE = 1 / 3  # of those with a time
+STARTED_SHARE = 0.2  # of those that are due
 
-COPY_TASKS = """
-    COPY tasks_task (
-        id, user_id, title, description, completed_at, created_at, updated_at, version
-    )
-    FROM STDIN (FORMAT BINARY)
-"""
-COLUMN_TYPES = ("uuid", "uuid", "text", "text", *["timestamptz"] * 3, "int8")
-TaskRow = tuple[UUID, UUID, str, str | None, datetime | None, datetime, datetime, int]
+# What the database computes, `due_at` among it, it computes of these.
+COLUMN_TYPES = {
+    "id": "uuid",
+    "user_id": "uuid",
+    "title": "text",
+    "description": "text",
+    "completed_at": "timestamptz",
+    "priority": "int2",
+    "labels": "text[]",
+    "due_on": "date",
+    "due_time": "time",
+    "time_zone": "text",
+    "start_on": "date",
+    "list_id": "uuid",
+    "position": "text",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+    "version": "int8",
+}
+COPY_TASKS = f"COPY tasks_task ({', '.join(COLUMN_TYPES)}) FROM STDIN (FORMAT BINARY)"
 # Their clocks begin so, and nobody follows people who are not there yet: nothing needs the log.
 FIRST_VERSION = 1
 
@@ -70,13 +101,37 @@ SENTENCES = (
     "- receipt\n- customer number\n- copy of the contract",
     "If nobody answers, try the other office: https://example.com/contact?from=letter&lang=en",
 )
+LABELS = (
+    "work", "home", "errands", "calls", "waiting", "someday", "health", "money", "family", "car",
+    "garden", "café", "books", "travel", "computer", "letters",
+)  # fmt: skip
+LISTS = (
+    ("Work", "#1e90ff"), ("Home", "#2e8b57"), ("Garden", None), ("Shopping", "#ffa500"),
+    ("Trip to Lisbon", "#dc143c"), ("Books to read", None), ("Zoë's birthday 🎂", "#ff69b4"),
+    ("The new flat", None), ("Club", "#6a5acd"), ("Someday", None),
+)  # fmt: skip
+# Those of most people twice.
+TIME_ZONES = (
+    "Europe/Berlin", "Europe/Berlin", "America/New_York", "America/New_York", "Europe/London",
+    "America/Sao_Paulo", "Asia/Kolkata", "Australia/Sydney", "UTC",
+)  # fmt: skip
+
+
+class Person(NamedTuple):
+    """A user, and what their tasks are made of."""
+
+    user: Any
+    lists: Sequence[TaskList]
+    labels: Sequence[str]
+    time_zone: str
 
 
 class Command(BaseCommand):
     help = (
         "Adds users load-000001@example.com, load-000002@example.com ..., all with the same "
-        "password, and tasks of the past year for each. Run again, it adds further users. Each "
-        "batch of users is complete or absent, so that an interrupted run leaves nothing broken."
+        "password, and some lists and tasks of the past year for each. Run again, it adds further "
+        "users. Each batch of users is complete or absent, so that an interrupted run leaves "
+        "nothing broken."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -154,11 +209,11 @@ class Progress:
     def __init__(self, total: int, stdout: OutputWrapper) -> None:
         self.total = total
         self.stdout = stdout
-        self.started = time.monotonic()
+        self.started = monotonic()
         self.tenths_told = 0
 
     def show(self, done: int) -> None:
-        seconds = time.monotonic() - self.started
+        seconds = monotonic() - self.started
         seconds_left = seconds * (self.total - done) / done
         told = f"{done:,} of {self.total:,} tasks, {seconds:.0f} s, {seconds_left:.0f} s to go"
         if self.stdout.isatty():
@@ -178,15 +233,28 @@ class Progress:
 
 
 def _add_batch(numbers: range, tasks_per_user: int, password_hash: str, random: Random) -> None:
-    """Adds the users of these numbers with their tasks, or nothing."""
-    users = [_user(number, password_hash, random) for number in numbers]
+    """Adds the users of these numbers with their lists and tasks, or nothing."""
+    people = [_person(number, password_hash, random) for number in numbers]
+    lists = [one for person in people for one in person.lists]
     with _patient_transaction() as cursor:
-        get_user_model().objects.using("direct").bulk_create(users)
+        get_user_model().objects.using("direct").bulk_create(person.user for person in people)
+        TaskList.objects.using("direct").bulk_create(lists)
         with cursor.copy(COPY_TASKS) as copy:
-            copy.set_types(COLUMN_TYPES)
-            for user in users:
-                for row in _task_rows(user, tasks_per_user, random):
-                    copy.write_row(row)
+            copy.set_types(COLUMN_TYPES.values())
+            for person in people:
+                for row in _task_rows(person, tasks_per_user, random):
+                    copy.write_row([row[column] for column in COLUMN_TYPES])
+
+
+def _person(number: int, password_hash: str, random: Random) -> Person:
+    user = _user(number, password_hash, random)
+    lists = random.sample(LISTS, random.randint(*LISTS_OF_A_PERSON))
+    return Person(
+        user=user,
+        lists=[_list(user, place, name, color) for place, (name, color) in enumerate(lists)],
+        labels=random.sample(LABELS, LABELS_OF_A_PERSON),
+        time_zone=random.choice(TIME_ZONES),
+    )
 
 
 def _user(number: int, password_hash: str, random: Random) -> Any:
@@ -200,25 +268,62 @@ def _user(number: int, password_hash: str, random: Random) -> Any:
     )
 
 
-def _task_rows(user: Any, count: int, random: Random) -> Iterator[TaskRow]:
-    """`count` tasks of `user`, from the sign-up to this day, in the order of their creation."""
+def _list(user: Any, place: int, name: str, color: str | None) -> TaskList:
+    """One of the lists that `user` made when they signed up."""
+    return TaskList(
+        id=id_made_at(user.created_at),
+        user=user,
+        name=name,
+        color=color,
+        position=_position(place),
+        created_at=user.created_at,
+        updated_at=user.created_at,
+        version=FIRST_VERSION,
+    )
+
+
+def _task_rows(person: Person, count: int, random: Random) -> Iterator[dict[str, Any]]:
+    """`count` tasks of `person`, from the sign-up to this day, in the order of their creation."""
     now = timezone.now()
-    age = now - user.created_at
-    for share in sorted(random.random() for _ in range(count)):
-        created_at = user.created_at + share * age
+    signed_up_at = person.user.created_at
+    age = now - signed_up_at
+    for place, share in enumerate(sorted(random.random() for _ in range(count))):
+        created_at = signed_up_at + share * age
         changed_at = created_at + random.random() * (now - created_at)
         is_completed = random.random() < COMPLETED_SHARE
         is_changed = is_completed or random.random() < CHANGED_SHARE
-        yield (
-            id_made_at(created_at),
-            user.pk,
-            _title(random),
-            _description(random) if random.random() < DESCRIBED_SHARE else None,
-            changed_at if is_completed else None,
-            created_at,
-            changed_at if is_changed else created_at,
-            FIRST_VERSION,
-        )
+        due_on = due_time = start_on = None
+        if random.random() < DUE_SHARE:
+            around = changed_at if is_completed else now
+            due_on = around.date() + timedelta(days=round(random.triangular(*DUE_DAYS)))
+            if random.random() < TIMED_SHARE:
+                due_time = time(random.randint(7, 21), random.choice((0, 15, 30, 45)))
+            if random.random() < STARTED_SHARE:
+                start_on = due_on - timedelta(days=random.randint(0, 14))
+        label_count = random.choices(range(len(LABEL_COUNT_WEIGHTS)), LABEL_COUNT_WEIGHTS)[0]
+        yield {
+            "id": id_made_at(created_at),
+            "user_id": person.user.pk,
+            "title": _title(random),
+            "description": _description(random) if random.random() < DESCRIBED_SHARE else None,
+            "completed_at": changed_at if is_completed else None,
+            "priority": random.choices(range(len(PRIORITIES)), PRIORITY_WEIGHTS)[0],
+            "labels": random.sample(person.labels, label_count),
+            "due_on": due_on,
+            "due_time": due_time,
+            "time_zone": person.time_zone if due_time and random.random() < ZONED_SHARE else None,
+            "start_on": start_on,
+            "list_id": random.choice(person.lists).pk if random.random() < LISTED_SHARE else None,
+            "position": _position(place),
+            "created_at": created_at,
+            "updated_at": changed_at if is_changed else created_at,
+            "version": FIRST_VERSION,
+        }
+
+
+def _position(place: int) -> str:
+    """Of what was made first to last, as the service places what one statement adds."""
+    return f"{FIRST_VERSION:0{POSITION_DIGITS}x}{place:05x}"
 
 
 def id_made_at(moment: datetime) -> UUID:
@@ -250,7 +355,7 @@ def _highest_number() -> int:
 
 def _analyze() -> None:
     """So that the planner knows of the new rows at once, and not when autovacuum comes by."""
-    tables = (get_user_model()._meta.db_table, Task._meta.db_table)
+    tables = [model._meta.db_table for model in (get_user_model(), TaskList, Task)]
     with _patient_transaction() as cursor:
         cursor.execute(f"ANALYZE {', '.join(tables)}")
 
