@@ -533,6 +533,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "auth", "description": "Make an account, sign in, stay signed in."},
         {"name": "tasks", "description": "Your own tasks."},
         {"name": "lists", "description": "What your tasks are sorted into."},
+        {"name": "labels", "description": "What stands on your tasks."},
         {"name": "batch", "description": "Many writes in one request."},
         {"name": "changes", "description": "What other devices of yours changed."},
         {"name": "trash", "description": "What you deleted."},

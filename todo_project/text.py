@@ -5,7 +5,7 @@ One rule for whatever bears a name: titles, and people's names. For models, seri
 
 import re
 from contextlib import suppress
-from unicodedata import category, combining
+from unicodedata import category, combining, normalize
 
 from django.core.exceptions import ValidationError
 
@@ -27,6 +27,8 @@ _BRAILLE_BLANK = "\u2800"  # a symbol (So) without a dot
 MARKS_MAX = 30
 WORDS_MAX = 50  # labels of one task, say
 WORD_MAX_CHARACTERS = 50
+# How many code points one of NFC may stand for, as U+1F82 does.
+_NFC_DECOMPOSES_TO = 4
 # Their own class is that of a letter, but marks are what they decompose into.
 _PAIRS_OF_MARKS = "\u0f73\u0f75\u0f81"
 
@@ -67,6 +69,26 @@ def validate_marks(text: str) -> None:
                 f"Leave out combining marks: at most {MARKS_MAX} may follow one another.",
                 code="combining_marks",
             )
+
+
+def read_word(text: str) -> str:
+    """A word, such as a label, as it is kept: a line of its own without a comma, trimmed, in NFC.
+
+    Raises ValidationError (`max_length`, `comma`, and what is no line) for what is none.
+    """
+    word = text.strip()
+    # What is longer than any word can be is not normalised: see validate_marks().
+    if len(word) <= WORD_MAX_CHARACTERS * _NFC_DECOMPOSES_TO:
+        word = normalize("NFC", word)
+    if len(word) > WORD_MAX_CHARACTERS:
+        raise ValidationError(f"At most {WORD_MAX_CHARACTERS} characters.", code="max_length")
+    if "," in word:
+        raise ValidationError(
+            "A comma separates them where lists are filtered; none can have one.", code="comma"
+        )
+    validate_line(word)
+    validate_marks(word)
+    return word
 
 
 def header_text(value: str) -> str:

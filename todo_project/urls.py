@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 from rest_framework.exceptions import NotFound
 
-from tasks.urls import list_routes, task_routes
+from tasks.urls import label_routes, list_routes, task_routes
 
 from .api.errors import error_response
 from .documents import DocumentView, contract
@@ -28,6 +28,7 @@ urlpatterns = [
     # First, because paths are compared with one route after the other.
     *task_routes("api"),
     *list_routes(),
+    *label_routes(),
     re_path(r"^\Z", RedirectView.as_view(url="/api/docs", http_method_names=["get", "head"])),
     re_path(r"^livez/?\Z", livez),
     re_path(r"^readyz/?\Z", readyz),

@@ -113,6 +113,12 @@ IDEMPOTENCY_KEY = _header_parameter(
     pattern=r'^([!#-~]{1,255}|"[!#-\[\]-~]{1,255}")$',
 )
 
+TIME_ZONE = _header_parameter(
+    "X-Time-Zone",
+    "Where you are, such as `Europe/Berlin`: what a completion by you goes by, for which day it "
+    "is. UTC where it is left out; a task's own `time_zone` comes first.",
+)
+
 # --- Errors -----------------------------------------------------------------------------------
 
 # Every operation may answer these, and hardly ever does: they stand in one response of all, which

@@ -36,6 +36,7 @@ from .components import (
     NOT_MODIFIED,
     RARE_ERROR,
     RATE_HEADERS,
+    TIME_ZONE,
     Schema,
     error_name,
     header_references,
@@ -87,8 +88,9 @@ class EnvelopeSchema(AutoSchema):
         return self.view.query_serializers.get(self.view.operation, QuerySerializer)()
 
     def _get_parameters(self) -> list[Schema]:
+        known = {**_PATH_PARAMETERS, **self.view.path_parameters}
         path = [
-            {"name": name, "in": "path", "required": True, **_PATH_PARAMETERS.get(name, _ID)}
+            {"name": name, "in": "path", "required": True, **known.get(name, _ID)}
             for name in variables(self.path)
         ]
         query = self._get_query_serializer()
@@ -116,6 +118,8 @@ class EnvelopeSchema(AutoSchema):
             yield IF_NONE_MATCH_ANY
         if self._operates_by(self.view.keyed):
             yield IDEMPOTENCY_KEY
+        if self._operates_by(self.view.zoned):
+            yield TIME_ZONE
 
     def _operates_by(self, operations: frozenset[str]) -> bool:
         """Whether the operation stands in one of the view's tables."""

@@ -14,7 +14,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.fields import get_error_detail
 
-from todo_project.text import validate_line
+from todo_project.text import WORD_MAX_CHARACTERS, read_word, validate_line
 
 
 class StringField(serializers.CharField):
@@ -39,6 +39,16 @@ class LineField(StringField):
         text = super().to_internal_value(data)
         validate_line(text)
         return text
+
+
+class WordField(LineField):
+    """A line without a comma, such as a label; as NFC."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=WORD_MAX_CHARACTERS, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return read_word(super().to_internal_value(data))
 
 
 class BooleanField(serializers.BooleanField):

@@ -56,8 +56,12 @@ class StrictInputMixin(APIView):
     has_etag: ClassVar[frozenset[str]] = frozenset()  # answers with ETag; GET takes If-None-Match
     conditional: ClassVar[frozenset[str]] = frozenset()  # takes If-Match
     keyed: ClassVar[frozenset[str]] = frozenset()  # takes Idempotency-Key
+    zoned: ClassVar[frozenset[str]] = frozenset()  # goes by X-Time-Zone
     # What `meta` holds, where it is something of the operation's own.
     meta_serializers: ClassVar[Mapping[str, type[StrictSerializer]]] = {}
+
+    # What the document says of those in the path that are no ids.
+    path_parameters: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     # What a token with scopes needs to read, and to write; None: no such token is good for it.
     read_scope: ClassVar[Scope | None] = None

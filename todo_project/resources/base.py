@@ -1,19 +1,25 @@
 """What the views of everything that belongs to a person have in common."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
+import orjson
 from django.http import HttpResponse
-from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.exceptions import ErrorDetail, NotFound, ValidationError
 from rest_framework.permissions import IsAuthenticated
 
 from todo_project.api.callers import Caller
-from todo_project.api.limits import Counter
+from todo_project.api.envelope import empty_response, json_response
+from todo_project.api.errors import KeyReused
+from todo_project.api.limits import Counter, admit
 from todo_project.api.permissions import HasScope, Scope
 from todo_project.api.views import StrictInputMixin
 
 from .pages import CursorCodec, Position
 from .permissions import IsPathOwner
+from .statement import Work
 from .throttles import WriteThrottle
+from .writes import Terms, Written, perform
 
 
 class OwnedView(StrictInputMixin):
@@ -45,6 +51,46 @@ class OwnedView(StrictInputMixin):
     def position(self, cursors: CursorCodec) -> Position | None:
         """Where the page begins; None for the first. Raises ValidationError."""
         return cursors.decode(self.query["cursor"]) if "cursor" in self.query else None
+
+    def write(self, work: Work, parameters: Mapping[str, Any], terms: Terms) -> Written:
+        """Does a work. Raises what stands against it, by the rank that it has [E1]."""
+        written = perform(self.caller, self.counter, work, parameters, terms)
+        self.is_settled = True
+        if written.usage is not None:
+            admit(self.request, written.usage)
+        if written.is_gone:
+            raise self.caller.refusal()
+        if written.replay is not None:
+            assert terms.key is not None
+            if written.replay.fingerprint != terms.key.fingerprint:
+                self.require_object()
+                raise KeyReused()
+            return written
+        if written.json is None:
+            raise self.nothing_written(written, terms)
+        return written
+
+    def nothing_written(self, written: Written, terms: Terms) -> Exception:
+        """Why a work that was let through wrote nothing."""
+        return NotFound()
+
+    def replayed(self, written: Written) -> HttpResponse | None:
+        """The answer that the key stands for already."""
+        replay = written.replay
+        if replay is None:
+            return None
+        headers = {"Idempotent-Replayed": "true"}
+        if replay.body is None:
+            response = empty_response()
+            response.headers.setdefault("Idempotent-Replayed", "true")
+            return response
+        if replay.etag is not None:
+            headers |= tag_headers(replay.etag)
+        if replay.location is not None:
+            headers["Location"] = replay.location
+        return json_response(
+            self.request, orjson.Fragment(replay.body), status=replay.status, headers=headers
+        )
 
 
 def not_modified(tag: str) -> HttpResponse:

@@ -58,7 +58,16 @@ class Operation:
                 return writes.trashing(self.resource)
             case "restore":
                 return writes.restoration(self.resource)
+        command = self.resource.commands.get(self.name)
+        if command is not None and command.work is not None:
+            return command.work(self.values)
         return writes.change(self.resource, self.resource.changed_fields(self.values))
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Of its work, alone; a remedy's come before its own precondition."""
+        terms = {} if self.versions is None else {"if_match": self.versions}
+        return {**terms, **self.values, "id": self.id}
 
 
 Group = Sequence[tuple[int, Operation]]  # with their places; one statement does them
@@ -171,7 +180,7 @@ class Batch:
         return {"end": End.UNDONE if is_undone else End.DONE, "answer": answer}
 
     def _outcomes(
-        self, groups: Sequence[Group], found: Sequence[Rows | IntegrityError]
+        self, groups: Sequence[Group], found: Sequence[Rows | APIException]
     ) -> Sequence[Outcome]:
         outcomes = {
             index: Outcome.of_error(operation.fault)
@@ -183,9 +192,12 @@ class Batch:
         return [outcomes[index] for index in range(len(self.operations))]
 
     def _groups(self, *, one_by_one: bool) -> Iterator[Group]:
-        """Creations that follow each other are done by one statement, all others by one each."""
+        """Creations that follow each other are done by one statement, all others by one each.
+
+        But for one whose id was named before it: that is refused, as what isn't there yet.
+        """
         group: list[tuple[int, Operation]] = []
-        ids: set[UUID | None] = set()
+        ids: set[object] = set()
         for index, operation in enumerate(self.operations):
             if operation.fault is not None:
                 continue
@@ -200,7 +212,7 @@ class Batch:
                 yield group
                 group, ids = [], set()
             group.append((index, operation))
-            ids.add(operation.id)
+            ids |= {operation.id, *(v for v in operation.values.values() if isinstance(v, UUID))}
         if group:
             yield group
 
@@ -225,27 +237,38 @@ class Batch:
             ]
             values["rows"] = orjson.dumps(rows).decode()
             return _creations_sql(operation.resource), values
-        values |= {**operation.values, "id": operation.id}
         is_conditional = operation.versions is not None
-        if is_conditional:
-            values["if_match"] = operation.versions
-        return _operation_sql(operation.work, is_conditional=is_conditional), values
+        sql = _operation_sql(operation.work, is_conditional=is_conditional)
+        return sql, {**operation.parameters, **values}
 
-    def _alone(self, group: Group) -> Rows | IntegrityError:
-        try:
-            with transaction.atomic():
-                return database().fetch_each([self._statement(group)])[0]
-        except IntegrityError as error:
-            return error
-
-
-def _outcomes(group: Group, rows: Rows | IntegrityError) -> Iterator[tuple[int, Outcome]]:
-    (index, operation), *_ = group
-    if isinstance(rows, IntegrityError):  # of a single operation
-        refusal = operation.resource.refusal(rows)
+    def _alone(self, group: Group) -> Rows | APIException:
+        """What a single operation gives, or why it can't be done."""
+        ((index, operation),) = group
+        for _ in range(writes.REMEDIES_MAX + 1):
+            try:
+                with transaction.atomic():
+                    return database().fetch_each([self._statement([(index, operation)])])[0]
+            except IntegrityError as error:
+                fault = error
+            try:
+                values = writes.remedied(
+                    self.caller, operation.resource, operation.parameters, fault
+                )
+            except APIException as found:
+                return found
+            except IntegrityError:
+                break
+            operation = replace(operation, values=values)
+        refusal = operation.resource.refusal(fault)
         if refusal is None:
-            raise rows
-        yield index, Outcome.of_error(refusal)
+            raise fault
+        return refusal
+
+
+def _outcomes(group: Group, rows: Rows | APIException) -> Iterator[tuple[int, Outcome]]:
+    (index, operation), *_ = group
+    if isinstance(rows, APIException):  # of a single operation
+        yield index, Outcome.of_error(rows)
     elif operation.name == "create":
         yield from _created(group, rows)
     else:
@@ -309,7 +332,7 @@ def _operation_sql(work: Work, *, is_conditional: bool) -> str:
 @lru_cache(maxsize=TEXTS_MAX)
 def creations(resource: Resource) -> Work:
     """Adds rows that are given as JSON; those whose id is taken are left out."""
-    fields = resource.written.values()
+    fields = resource.settable.values()
     columns = ", ".join(field.column for field in (*fields, *resource.made.values()))
     sent = [field.inserted_sql(f"new.{field.name}") for field in fields]
     made = [str(field.made_sql("new.place")) for field in resource.made.values()]

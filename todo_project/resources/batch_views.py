@@ -158,6 +158,7 @@ class BatchView(OwnedView):
     body_serializers: ClassVar = {"post": BatchSerializer}
     body_max_bytes = settings.MAX_BATCH_BODY_BYTES
     keyed = frozenset({"post"})
+    zoned = frozenset({"post"})
 
     @extend_schema(operation_id="batch", responses={200: OutcomeSerializer(many=True), 409: None})
     def post(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -170,7 +171,7 @@ class BatchView(OwnedView):
         for header in ("If-Match", "If-None-Match"):
             if f"HTTP_{header.upper().replace('-', '_')}" in request.META:
                 raise refuse_header(header, "Send if_version with the operations that need it.")
-        operations = [_operation(sent) for sent in self.body["operations"]]
+        operations = [_operation(sent, request.META) for sent in self.body["operations"]]
         counter = self.counter
         if counter is not None and counter.rate.limit < len(operations):
             message = f"At most {counter.rate.limit} writes are let through at once here."
@@ -248,13 +249,13 @@ def _shaped(sent: Mapping[str, Any]) -> Mapping[str, Any]:
     return sent
 
 
-def _operation(sent: Mapping[str, Any]) -> Operation:
+def _operation(sent: Mapping[str, Any], headers: Mapping[str, Any]) -> Operation:
     """What is to be done, or the fault of its data, as its own route would say."""
     name, resource = sent["op"], _resource(sent)
     versions = expected_version(sent["if_version"]) if "if_version" in sent else None
     try:
         row_id = _row_id(name, sent)
-        values = _values(name, resource, sent.get("data", {}))
+        values = resource.completed(_values(name, resource, sent.get("data", {})), headers)
     except ValidationError as error:
         return Operation(name, resource, None, {}, fault=error)
     return Operation(name, resource, row_id, values, versions)
@@ -269,7 +270,7 @@ def _row_id(name: str, sent: Mapping[str, Any]) -> UUID | None:
 def _values(name: str, resource: Resource, data: Mapping[str, Any]) -> Mapping[str, Any]:
     if name in resource.commands:
         command = resource.commands[name]
-        return command.change(validated(command.serializer_class, data, is_partial=True))
+        return command.values(validated(command.serializer_class, data, is_partial=True))
     if name in ("create", "update"):
         return validated(resource.serializer_class, data, is_partial=name == "update")
     return {}

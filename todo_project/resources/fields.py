@@ -118,12 +118,8 @@ class Stored:
     def sort_key(self) -> SortKey | None:
         if not self.sorts:
             return None
-        return SortKey(
-            field=self.name,
-            column=self.column,
-            value_sql=f"{{}}::{self.sql_type}",
-            nullable=self.allow_null,
-        )
+        assert not self.allow_null, "a nullable key needs an infinity"
+        return SortKey(field=self.name, column=self.column, value_sql=f"{{}}::{self.sql_type}")
 
 
 class Identifier(Stored, serializers.UUIDField):
@@ -132,7 +128,19 @@ class Identifier(Stored, serializers.UUIDField):
     sql_type = "uuid"
 
 
-class Reference(Stored, serializers.UUIDField):
+class ReferenceField(serializers.UUIDField):
+    """The id of something else of the person's."""
+
+    default_error_messages: ClassVar = {"invalid": "Must be a UUID with hyphens."}
+
+    def to_internal_value(self, data: Any) -> UUID:
+        row_id = read_uuid(data) if isinstance(data, str) else None
+        if row_id is None:
+            self.fail("invalid")
+        return row_id
+
+
+class Reference(Stored, ReferenceField):
     """The id of something else of the person's, or null, which lists are filtered by.
 
     `nothing` is what asks for null there. A foreign key of the table keeps people apart.
@@ -145,12 +153,6 @@ class Reference(Stored, serializers.UUIDField):
         super().__init__(allow_null=True, required=False, **options)
         self.nothing = nothing
         self.filter_help = filter_help
-
-    def to_internal_value(self, data: Any) -> UUID:
-        row_id = read_uuid(data) if isinstance(data, str) else None
-        if row_id is None:
-            self.fail("invalid")
-        return row_id
 
     @property
     def filters(self) -> Mapping[str, Filter]:
@@ -303,12 +305,15 @@ class TimeOfDay(Stored, TimeOfDayField):
 class Choice(Stored, ChoiceField):
     """One of some texts, which lists are sorted by in the order of the choices.
 
-    Kept as its place among them. Lists are filtered by some of them, separated by commas.
+    Kept as its place among them. With `filter_help` lists are filtered by some of them, separated
+    by commas.
     """
 
     sql_type = "text"
 
-    def __init__(self, choices: Sequence[str], *, filter_help: str, **options: Any) -> None:
+    def __init__(
+        self, choices: Sequence[str], *, filter_help: str | None = None, **options: Any
+    ) -> None:
         super().__init__(choices=choices, if_left_out=choices[0], **options)
         self.filter_help = filter_help
 
@@ -328,6 +333,8 @@ class Choice(Stored, ChoiceField):
 
     @property
     def filters(self) -> Mapping[str, Filter]:
+        if self.filter_help is None:
+            return {}
         field = SomeField(list(self.choices), required=False, help_text=self.filter_help)
         ranks = (
             f"SELECT array_position({self._array_sql}, name) - 1"

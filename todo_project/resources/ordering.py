@@ -16,7 +16,7 @@ class SortKey:
     `field` is its name in answers, and `column` where the table has it in the order that is meant;
     `value_sql` makes a value of `column` from the text that answers have, which stands for {}, and
     `parse` raises ValueError for a text that it could not be made from; `read` finds that text in
-    an answer, where it is none of its fields.
+    an answer, where it is none of its fields. A `nullable` one is of a type that has an infinity.
     """
 
     field: str
@@ -42,21 +42,28 @@ class SortKey:
         raise TypeError(value)
 
     @property
+    def sorted_sql(self) -> str:
+        """What rows are sorted by: `column`, never null."""
+        return self._with_nulls_last(self.column)
+
+    def after_sql(self, parameter: str) -> str:
+        """The same of the row after which a page begins."""
+        return self._with_nulls_last(self.value_sql.format(parameter))
+
+    def _with_nulls_last(self, value: str) -> str:
+        """A null as what lies beyond all values, so that it compares as any: by an index, too."""
+        infinity = "-infinity" if self.descending else "infinity"
+        return f"coalesce({value}, '{infinity}')" if self.nullable else value
+
+    @property
     def order_by_sql(self) -> str:
-        nulls = " NULLS LAST" if self.nullable else ""
-        return f"{self.column} {'DESC' if self.descending else 'ASC'}{nulls}"
+        return f"{self.sorted_sql} {'DESC' if self.descending else 'ASC'}"
 
     def beyond_sql(self, value: str, among_equals: str) -> str:
         """The condition of rows whose value comes after `value`, or that are `among_equals`."""
         operator = "<" if self.descending else ">"
-        if not self.nullable:
-            equals = f"{self.column} = {value} AND {among_equals}"
-            return f"({self.column} {operator} {value} OR ({equals}))"
-        return (
-            f"({self.column} {operator} {value}"
-            f" OR ({self.column} IS NULL AND {value} IS NOT NULL)"
-            f" OR ({self.column} IS NOT DISTINCT FROM {value} AND {among_equals}))"
-        )
+        equals = f"{self.sorted_sql} = {value} AND {among_equals}"
+        return f"({self.sorted_sql} {operator} {value} OR ({equals}))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +85,12 @@ class Ordering:
         direction = "DESC" if self.keys[-1].descending else "ASC"
         return ", ".join([*(key.order_by_sql for key in self.keys), f"id {direction}"])
 
+    def order_by_sql_behind(self, leading: str) -> str:
+        """The same, of rows in all of which the column `leading`, if any, is the same."""
+        if not leading:
+            return self.order_by_sql
+        return f"{leading} {'DESC' if self.keys[0].descending else 'ASC'}, {self.order_by_sql}"
+
     @property
     def after_sql(self) -> str:
         """The condition of the rows after a position, whichever of its values are null.
@@ -85,20 +98,18 @@ class Ordering:
         Its parameters are those of Position.
         """
         operator = "<" if self.keys[-1].descending else ">"
-        values = [key.value_sql.format(f"%(after_{n})s") for n, key in enumerate(self.keys)]
+        values = [key.after_sql(f"%(after_{n})s") for n, key in enumerate(self.keys)]
         first = self.keys[0]
-        if all(key.descending is first.descending and not key.nullable for key in self.keys):
+        if all(key.descending is first.descending for key in self.keys):
             # One comparison of rows, which PostgreSQL takes into the index condition whole.
-            columns = ", ".join(key.column for key in self.keys)
+            columns = ", ".join(key.sorted_sql for key in self.keys)
             return f"({columns}, id) {operator} ({', '.join(values)}, %(after_id)s)"
         condition = f"id {operator} %(after_id)s"
         for key, value in zip(reversed(self.keys), reversed(values), strict=True):
             condition = key.beyond_sql(value, condition)
-        if not first.nullable:
-            # For the index condition, into which none of the alternatives goes.
-            bound = f"{first.column} {'<=' if first.descending else '>='} {values[0]}"
-            condition = f"{bound} AND {condition}"
-        return condition
+        # For the index condition, into which none of the alternatives goes.
+        bound = f"{first.sorted_sql} {'<=' if first.descending else '>='} {values[0]}"
+        return f"{bound} AND {condition}"
 
 
 class OrderingField(serializers.Field[Ordering, str, list[str], Any]):

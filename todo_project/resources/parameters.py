@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
-from unicodedata import normalize
 from uuid import UUID
 
 from django.conf import settings
@@ -13,13 +12,7 @@ from rest_framework.exceptions import ErrorDetail
 
 from todo_project.api.serializers import ChoiceField, QuerySerializer, StringField
 from todo_project.api.views import read_uuid
-from todo_project.text import (
-    WORD_MAX_CHARACTERS,
-    WORDS_MAX,
-    is_visible,
-    validate_line,
-    validate_marks,
-)
+from todo_project.text import WORD_MAX_CHARACTERS, WORDS_MAX, is_visible, read_word
 
 SEARCH_MAX_CHARACTERS = 200
 CURSOR_MAX_CHARACTERS = 4096
@@ -87,23 +80,16 @@ class WordsField(serializers.Field[Any, Any, Any, Any]):
     default_error_messages: ClassVar = {
         "invalid": "Must be a list of strings.",
         "max_length": f"At most {WORDS_MAX}, of at most {WORD_MAX_CHARACTERS} characters each.",
-        "comma": "A comma separates them where lists are filtered; none can have one.",
         "repeated": "{value} stands here more than once.",
     }
 
     def to_internal_value(self, data: Any) -> list[str]:
         if not isinstance(data, list) or not all(isinstance(word, str) for word in data):
             self.fail("invalid")
-        words = [normalize("NFC", word.strip()) for word in data]
-        if len(words) > WORDS_MAX:
+        if len(data) > WORDS_MAX:
             self.fail("max_length")
+        words = [read_word(word) for word in data]
         for word in words:
-            if len(word) > WORD_MAX_CHARACTERS:
-                self.fail("max_length")
-            if "," in word:
-                self.fail("comma")
-            validate_line(word)
-            validate_marks(word)
             if words.count(word) > 1:
                 self.fail("repeated", value=word)
         return words

@@ -17,7 +17,7 @@ from todo_project.api.callers import Caller
 from .ordering import Ordering
 from .pages import Position, within_bytes
 from .preconditions import list_tag_sql, unless_known
-from .resource import Resource
+from .resource import IndexHint, Resource
 from .statement import TEXTS_MAX, read_sql, rows_of, weighed_sql
 
 
@@ -55,6 +55,7 @@ def fetch_page(
     shape = _PageShape(
         conditions=tuple(resource.filters[name].condition(values[name]) for name in values),
         ordering=query["ordering"],
+        hint=resource.hint(query),
         is_later=after is not None,
         is_weighed=limit > settings.PAGE_SIZE_DEFAULT,
         with_total=query["total"],
@@ -124,6 +125,7 @@ class _PageShape(NamedTuple):
 
     conditions: tuple[str, ...]
     ordering: Ordering
+    hint: IndexHint
     is_later: bool
     is_weighed: bool
     with_total: bool
@@ -136,6 +138,8 @@ def _page_sql(live_sql: str, resource: Resource, shape: _PageShape) -> str:
     # The caller's id as a value: from the row of `caller` the planner couldn't tell a user with
     # very many rows, and would sort them all.
     conditions = ["user_id = %(user_id)s", "deleted_at IS NULL", *shape.conditions]
+    if shape.hint.condition:
+        conditions.append(shape.hint.condition)
     if shape.is_conditional:
         conditions.append(unless_known(tag))
     matching = " AND ".join(conditions)
@@ -144,7 +148,7 @@ def _page_sql(live_sql: str, resource: Resource, shape: _PageShape) -> str:
     rows = f"""
         SELECT {resource.columns_sql} FROM {resource.table}
          WHERE {matching}{beyond}
-         ORDER BY {shape.ordering.order_by_sql}
+         ORDER BY {shape.ordering.order_by_sql_behind(shape.hint.leading)}
          LIMIT %(rows)s
     """
     if shape.is_weighed:

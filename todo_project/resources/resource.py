@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from django.db import IntegrityError, models
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
 from rest_framework.serializers import SerializerMetaclass
 
+from todo_project.api.callers import Caller
 from todo_project.api.errors import Conflict
 from todo_project.api.serializers import StrictSerializer, StringField
 
@@ -22,6 +23,9 @@ from .fields import Filter, Stored, Tag
 from .lines import FOLD
 from .ordering import OrderingField, SortKey
 from .parameters import IDS_MAX, SEARCH_MAX_CHARACTERS, IdsQueryField, ListQuery, SearchField
+
+if TYPE_CHECKING:
+    from .statement import Work
 
 _ORDERING_HELP = (
     "Up to three different keys, separated by commas. `-` sorts downwards. Rows without a value "
@@ -62,12 +66,32 @@ _SEARCH = r"""
 """
 
 
+class IndexHint(NamedTuple):
+    """What the statement of a list says for an index. Which rows it gives, and how, stays the same.
+
+    `condition` is that of a partial index, and holds for all rows that are asked for; `leading` is
+    a column that is the same in all of them, and stands before the order's own in an index.
+    """
+
+    condition: str = ""
+    leading: str = ""
+
+
 @dataclass(frozen=True)
 class Command:
-    """A change that has a name of its own: what it takes, and what it makes of that."""
+    """A write that has a name of its own: what it takes, and which values it writes by that.
+
+    `work` makes its work of the values; left out, it is a change of these fields.
+    """
 
     serializer_class: type[StrictSerializer]
-    change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    values: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    work: "Callable[[Mapping[str, Any]], Work] | None" = None
+
+
+# What has to be done or found out before a work can be done that a rule of the table was against.
+# It gets the caller and the work's parameters, and gives those that are to be others.
+Remedy = Callable[[Caller, Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,9 +100,12 @@ class Resource:
 
     `name` is its `type` in feed, trash and batch; `segment` stands in paths. `searched` are its
     texts in which `search` looks, with a folded column each. `faults` says, by the name of a
-    constraint of the table, which field is wrong, and how; `conflicts` what else stands against it;
+    constraint of the table, which field is wrong, and how; `conflicts` what else stands against it,
+    in the operations that are `conflicting`;
     `commands`, what else can be done; `more_filters` and `more_keys` are those that are not of a
-    single field.
+    single field, and `hint` finds what to say to the planner for a list's query. `inner` are
+    columns that no client sees, and `derive` their values: of what is written and of the request's
+    headers. `remedies` are those of rules, by name.
     """
 
     model: type[models.Model]
@@ -89,13 +116,20 @@ class Resource:
     searched: Sequence[str] = ()
     faults: Mapping[str, tuple[str, ErrorDetail]] = field(default_factory=dict)
     conflicts: Mapping[str, str] = field(default_factory=dict)
+    conflicting: Collection[str] = ()
     commands: Mapping[str, Command] = field(default_factory=dict)
     more_filters: Mapping[str, Filter] = field(default_factory=dict)
     more_keys: Sequence[SortKey] = ()
+    inner: Mapping[str, Stored] = field(default_factory=dict)
+    derive: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] | None = None
+    remedies: Mapping[str, Remedy] = field(default_factory=dict)
+    hint: Callable[[Mapping[str, Any]], IndexHint] = lambda _: IndexHint()
 
     registered: ClassVar[dict[str, "Resource"]] = {}
 
     def __post_init__(self) -> None:
+        for name, kind in self.inner.items():
+            kind.field_name = name
         self.registered[self.name] = self
 
     @property
@@ -112,6 +146,11 @@ class Resource:
         written = {name: kind for name, kind in self.fields.items() if not kind.read_only}
         assert not _FRAME_PARAMETERS & written.keys(), "the frame's statements have such parameters"
         return written
+
+    @cached_property
+    def settable(self) -> Mapping[str, Stored]:
+        """Those, and the inner ones: what a write may set."""
+        return {**self.written, **self.inner}
 
     @cached_property
     def made(self) -> Mapping[str, Stored]:
@@ -145,9 +184,8 @@ class Resource:
     @cached_property
     def list_revision(self) -> str:
         """Another also for each way to filter and to sort."""
-        found = [(name, each.sql) for name, each in self.filters.items()]
-        orders = [key for kind in self.fields.values() if (key := kind.sort_key)]
-        shape = [self.revision, *found, *((key.column, key.value_sql) for key in orders)]
+        found = [(name, each.sql, each.null_sql) for name, each in self.filters.items()]
+        shape = [self.revision, *found, *((key.column, key.value_sql) for key in self.sort_keys)]
         return sha256(repr(shape).encode()).hexdigest()[:6]
 
     @cached_property
@@ -204,11 +242,15 @@ class Resource:
         )
 
     @cached_property
+    def sort_keys(self) -> Sequence[SortKey]:
+        keys = [kind.sort_key for kind in self.fields.values()]
+        return [*(key for key in keys if key is not None), *self.more_keys]
+
+    @cached_property
     def query_serializer(self) -> type[ListQuery]:
         """The query parameters of its lists."""
-        keys = [kind.sort_key for kind in self.fields.values()]
         ordering = OrderingField(
-            [*(key for key in keys if key is not None), *self.more_keys],
+            self.sort_keys,
             default=self.default_ordering,
             help_text=_ORDERING_HELP,
         )
@@ -220,7 +262,14 @@ class Resource:
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
         """What a new row has where its maker says nothing."""
-        return {name: field.if_left_out for name, field in self.written.items()}
+        return {name: field.if_left_out for name, field in self.settable.items()}
+
+    def completed(self, values: Mapping[str, Any], headers: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is written, with what follows from it. `headers` as WSGI has them.
+
+        Raises ValidationError.
+        """
+        return values if self.derive is None else {**values, **self.derive(values, headers)}
 
     def refusal(self, error: IntegrityError) -> APIException | None:
         """What a rule of the table says to clients; None where it is none that is named here."""
@@ -234,7 +283,7 @@ class Resource:
 
     def changed_fields(self, names: Collection[str]) -> tuple[str, ...]:
         """Those of `names` that change columns, in the order of the fields: one shape for a set."""
-        return tuple(name for name in self.written if name in names)
+        return tuple(name for name in self.settable if name in names)
 
 
 def constraint_of(error: IntegrityError) -> str | None:

@@ -34,9 +34,9 @@ class OwnedSchema(EnvelopeSchema):
         return f"{self._resource.segment}_{_NAMES.get(action, action)}"
 
     def get_response_serializers(self) -> Any:
-        row = self._resource.serializer_class
-        conflict = {409: None} if self._resource.conflicts else {}
-        match self.view.operation:
+        row, operation = self._resource.serializer_class, self.view.operation
+        conflict = {409: None} if operation in self._resource.conflicting else {}
+        match operation:
             case "list":
                 return row(many=True)
             case "create":
@@ -45,9 +45,7 @@ class OwnedSchema(EnvelopeSchema):
                 return {200: row, 201: row, 409: None}
             case "destroy":
                 return {204: None}
-            case "restore":
-                return {200: row, **conflict}
-        return {200: row}
+        return {200: row, **conflict}
 
     def _sentences(self) -> list[str]:
         things = self._resource.segment

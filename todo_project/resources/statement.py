@@ -60,8 +60,8 @@ class Work:
     where there is none; a precondition locks it as `current`, and `written_sql_if` is the work that
     depends on it. `stamps`: the frame advances the clock and logs; else the table's triggers do.
     `is_revival`: the row's id may be one that was purged. `beside`: further parts, which read
-    `written` and write other rows; such a work needs an opening. Whoever makes one remembers it: it
-    is equal to itself alone.
+    `written` and write other rows; such a work needs an opening. `logged`: the part whose rows, by
+    id and version, the frame logs. Whoever makes one remembers it: it is equal to itself alone.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Work:
     stamps: bool = True
     is_revival: bool = False
     beside: tuple[str, ...] = ()
+    logged: str = "written"
 
 
 def read_sql(name: str, live_sql: str, select: str) -> str:
@@ -189,12 +190,12 @@ def work_parts(work: Work, *, is_conditional: bool) -> Sequence[str]:
         assert work.written_sql_if is not None
         parts.append(f"current AS (SELECT item.* {work.found_sql} FOR NO KEY UPDATE OF item)")
         written_sql = work.written_sql_if
-    parts.append(f"written AS ({written_sql})")
+    parts += [f"written AS ({written_sql})", *work.beside]
     if work.stamps:
-        parts += [f"advanced AS ({_ADVANCED})", f"logged AS ({_logged(work.type)})"]
+        parts += [f"advanced AS ({_ADVANCED})", f"logged AS ({_logged(work)})"]
     if work.is_revival:
         parts.append(f"revived AS ({_revived(work.type)})")
-    return [*parts, *work.beside]
+    return parts
 
 
 def found_sql(work: Work) -> str:
@@ -224,11 +225,11 @@ _ADVANCED = """
 """
 
 
-def _logged(resource_type: str) -> str:
+def _logged(work: Work) -> str:
     return f"""
         INSERT INTO todo_project_change (user_id, version, type, id)
-        SELECT clock.user_id, clock.version, '{resource_type}', written.id
-          FROM written JOIN clock ON clock.version = written.version
+        SELECT clock.user_id, clock.version, '{work.type}', changed.id
+          FROM {work.logged} AS changed JOIN clock ON clock.version = changed.version
     """
 
 

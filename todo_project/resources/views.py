@@ -15,12 +15,7 @@ from rest_framework.viewsets import ViewSet
 from uuid_utils.compat import uuid7
 
 from todo_project.api.envelope import empty_response, json_response
-from todo_project.api.errors import (
-    KeyReused,
-    NoStrongTag,
-    PreconditionFailed,
-)
-from todo_project.api.limits import admit
+from todo_project.api.errors import NoStrongTag, PreconditionFailed
 from todo_project.api.serializers import QuerySerializer
 from todo_project.api.views import read_uuid
 
@@ -62,9 +57,17 @@ class OwnedViewSet(OwnedView, ViewSet):
     def __init_subclass__(cls, **options: Any) -> None:
         """Derives the tables of serializers from the resource; subclasses may name more."""
         super().__init_subclass__(**options)
-        serializer = cls.resource.serializer_class
+        serializer, commands = cls.resource.serializer_class, cls.resource.commands
         bodies = dict.fromkeys(("create", "update", "partial_update"), serializer)
-        cls.body_serializers = {**bodies, **cls.__dict__.get("body_serializers", {})}
+        of_commands = {name: command.serializer_class for name, command in commands.items()}
+        cls.body_serializers = {
+            **bodies,
+            **of_commands,
+            **cls.__dict__.get("body_serializers", {}),
+        }
+        cls.has_etag, cls.conditional, cls.keyed = (
+            table | commands.keys() for table in (cls.has_etag, cls.conditional, cls.keyed)
+        )
         cls.query_serializers = {
             "list": cls.resource.query_serializer,
             "destroy": DeletionQuery,
@@ -121,7 +124,7 @@ class OwnedViewSet(OwnedView, ViewSet):
         """Delete a {thing}: into the trash, from which it can be restored for 30 days."""
         terms = self._terms(status.HTTP_204_NO_CONTENT)
         written = self.write(self.deletion(), {"id": self.row_id}, terms)
-        return self._replayed(written) or empty_response()
+        return self.replayed(written) or empty_response()
 
     @action(detail=True, methods=["post"])
     def restore(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -166,38 +169,34 @@ class OwnedViewSet(OwnedView, ViewSet):
 
     def change(self, changes: Mapping[str, Any]) -> HttpResponse:
         """Changes some fields of the row in the path."""
+        changes = self.resource.completed(changes, self.request.META)
         work = writes.change(self.resource, self.resource.changed_fields(changes))
         values = {**changes, "id": self.row_id}
         return self._answer_row(self.write(work, values, self._terms(status.HTTP_200_OK)))
 
+    def command(self, name: str) -> HttpResponse:
+        """Does the resource's command of this name to the row in the path."""
+        command = self.resource.commands[name]
+        values = command.values(self.body)
+        if command.work is None:
+            return self.change(values)
+        work, values = command.work(values), {**values, "id": self.row_id}
+        return self._answer_row(self.write(work, values, self._terms(status.HTTP_200_OK)))
+
     def write(self, work: Work, parameters: Mapping[str, Any], terms: Terms) -> Written:
-        """Does a work. Raises what stands against it, by the rank that it has [E1]."""
         try:
-            written = writes.perform(self.caller, self.counter, work, parameters, terms)
+            return super().write(work, parameters, terms)
         except IntegrityError as error:
             raise self._refusal(error) from None
-        self.is_settled = True
-        if written.usage is not None:
-            admit(self.request, written.usage)
-        if written.is_gone:
-            raise self.caller.refusal()
-        if written.replay is not None:
-            assert terms.key is not None
-            if written.replay.fingerprint != terms.key.fingerprint:
-                self.require_object()
-                raise KeyReused()
-            return written
-        if written.json is None:
-            raise self._nothing_written(written, terms)
-        return written
 
     def _create(self, row_id: UUID) -> HttpResponse:
         location = f"{self.list_path}/{row_id}"
         terms = self._terms(status.HTTP_201_CREATED, location)
         work = writes.creation(self.resource, at_chosen_id=self._chooses_id())
-        values = {**self.resource.defaults, **self.body, "id": row_id}
-        written = self.write(work, values, terms)
-        return self._answer_row(written, status.HTTP_201_CREATED, location)
+        written = self.resource.completed(self.body, self.request.META)
+        values = {**self.resource.defaults, **written, "id": row_id}
+        created = self.write(work, values, terms)
+        return self._answer_row(created, status.HTTP_201_CREATED, location)
 
     def _create_at_chosen_id(self) -> HttpResponse:
         """PUT with `If-None-Match: *`."""
@@ -207,7 +206,7 @@ class OwnedViewSet(OwnedView, ViewSet):
             raise refuse_header("If-Match", "Send either If-Match or If-None-Match.")
         return self._create(chosen_id(self.kwargs[self._id_name]))
 
-    def _nothing_written(self, written: Written, terms: Terms) -> Exception:
+    def nothing_written(self, written: Written, terms: Terms) -> Exception:
         if written.current is not None:
             kind = PreconditionFailed if terms.versions else NoStrongTag
             is_trashed = self.operation == "restore"  # what lives is restored already
@@ -245,7 +244,7 @@ class OwnedViewSet(OwnedView, ViewSet):
     def _answer_row(
         self, written: Written, success: int = status.HTTP_200_OK, location: str | None = None
     ) -> HttpResponse:
-        replayed = self._replayed(written)
+        replayed = self.replayed(written)
         if replayed is not None:
             return replayed
         assert written.json is not None
@@ -255,24 +254,6 @@ class OwnedViewSet(OwnedView, ViewSet):
             headers["Location"] = location
         return json_response(
             self.request, orjson.Fragment(written.json), status=success, headers=headers
-        )
-
-    def _replayed(self, written: Written) -> HttpResponse | None:
-        """The answer that the key stands for already."""
-        replay = written.replay
-        if replay is None:
-            return None
-        headers = {"Idempotent-Replayed": "true"}
-        if replay.body is None:
-            response = empty_response()
-            response.headers.setdefault("Idempotent-Replayed", "true")
-            return response
-        if replay.etag is not None:
-            headers |= tag_headers(replay.etag)
-        if replay.location is not None:
-            headers["Location"] = replay.location
-        return json_response(
-            self.request, orjson.Fragment(replay.body), status=replay.status, headers=headers
         )
 
     def _refusal(self, error: IntegrityError) -> Exception:

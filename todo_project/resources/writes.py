@@ -16,7 +16,7 @@ from todo_project.api.limits import Counter, Usage
 
 from .idempotency import KEY_RACE_TRIES, Key, Replay, is_key_taken, kept_answer
 from .preconditions import MATCHES
-from .resource import Resource
+from .resource import RESOURCES, Resource, constraint_of
 from .statement import (
     TEXTS_MAX,
     Work,
@@ -62,6 +62,9 @@ class Terms(NamedTuple):
 
 NO_TERMS = Terms()
 
+# One may lead to another, and others write meanwhile.
+REMEDIES_MAX = 3
+
 
 def perform(
     caller: Caller,
@@ -70,13 +73,44 @@ def perform(
     parameters: Mapping[str, Any],
     terms: Terms = NO_TERMS,
 ) -> Written:
-    """Does a work, in one round trip. Raises IntegrityError where a constraint is against it."""
+    """Does a work, in one round trip; again after the remedy that there is for what is against it.
+
+    Raises IntegrityError where a constraint is against it.
+    """
+    if terms.versions is not None:
+        parameters = {**parameters, "if_match": terms.versions}
+    for _ in range(REMEDIES_MAX):
+        try:
+            return _perform(caller, counter, work, parameters, terms)
+        except IntegrityError as error:
+            parameters = remedied(caller, RESOURCES[work.type], parameters, error)
+    return _perform(caller, counter, work, parameters, terms)
+
+
+def remedied(
+    caller: Caller, resource: Resource, parameters: Mapping[str, Any], error: IntegrityError
+) -> Mapping[str, Any]:
+    """The parameters by which a work is to be done again. Raises `error` where there is no remedy.
+
+    And whatever stands against the work after all.
+    """
+    remedy = resource.remedies.get(constraint_of(error) or "")
+    if remedy is None:
+        raise error
+    return {**parameters, **remedy(caller, parameters)}
+
+
+def _perform(
+    caller: Caller,
+    counter: Counter | None,
+    work: Work,
+    parameters: Mapping[str, Any],
+    terms: Terms,
+) -> Written:
     is_conditional, key = terms.versions is not None, terms.key
     values = dict(parameters)
     if counter is not None:
         values |= counter.parameters
-    if is_conditional:
-        values["if_match"] = terms.versions
     if key is not None:
         values |= key.parameters
     send = _sending(
@@ -135,7 +169,7 @@ def creation(resource: Resource, *, at_chosen_id: bool = False) -> Work:
 
     At an id that the client chose nothing is written where that is taken.
     """
-    fields = resource.written.values()
+    fields = resource.settable.values()
     columns = ", ".join(field.column for field in (*fields, *resource.made.values()))
     sent = [field.inserted_sql(field.sent_sql) for field in fields]
     values = ", ".join([*sent, *(str(field.made_sql("''")) for field in resource.made.values())])
@@ -147,7 +181,7 @@ def creation(resource: Resource, *, at_chosen_id: bool = False) -> Work:
             INSERT INTO {resource.table} AS item (id, user_id, {columns}, version)
             SELECT %(id)s, clock.user_id, {values}, clock.version FROM clock
             {unless_taken}
-            RETURNING {_returned(resource)}
+            RETURNING {returned(resource)}
         """,
         is_revival=at_chosen_id,
     )
@@ -161,23 +195,23 @@ def change(resource: Resource, fields: tuple[str, ...]) -> Work:
     sent, and is one of many for it. A single one for all fields would set them all: the folded
     texts would be computed anew by each change. docs/performance.md has the figures.
     """
-    returned = _returned(resource)
+    returning = returned(resource)
     if not fields:  # nothing is asked for; what is there is read under its lock
-        return _of_one_row(
+        return of_one_row(
             resource,
             "change",
             lambda sources, found: (
                 f"""
-                SELECT {returned} FROM {resource.table} AS item, {sources} WHERE {found}
+                SELECT {returning} FROM {resource.table} AS item, {sources} WHERE {found}
                    FOR NO KEY UPDATE OF item
             """
             ),
             differs="false",
         )
-    changed = [resource.written[name] for name in fields]
+    changed = [resource.settable[name] for name in fields]
     differs = " OR ".join(field.differs_sql for field in changed)
     settings = ", ".join(f"{field.column} = {field.changed_sql}" for field in changed)
-    return _of_one_row(
+    return of_one_row(
         resource,
         "change",
         lambda sources, found: (
@@ -188,7 +222,7 @@ def change(resource: Resource, fields: tuple[str, ...]) -> Work:
                    updated_at = CASE WHEN {differs} THEN statement_timestamp()
                                      ELSE item.updated_at END
               FROM {sources} WHERE {found}
-            RETURNING {returned}
+            RETURNING {returning}
         """
         ),
         differs=differs,
@@ -198,7 +232,7 @@ def change(resource: Resource, fields: tuple[str, ...]) -> Work:
 @lru_cache(maxsize=TEXTS_MAX)
 def trashing(resource: Resource) -> Work:
     """Takes a row out of lists and reads, into the trash."""
-    return _of_one_row(
+    return of_one_row(
         resource,
         "trash",
         lambda sources, found: (
@@ -215,7 +249,7 @@ def trashing(resource: Resource) -> Work:
 @lru_cache(maxsize=TEXTS_MAX)
 def restoration(resource: Resource) -> Work:
     """Takes a row out of the trash, as it was. One that isn't there stays as it is."""
-    return _of_one_row(
+    return of_one_row(
         resource,
         "restore",
         lambda sources, found: (
@@ -225,7 +259,7 @@ def restoration(resource: Resource) -> Work:
                    version = CASE WHEN item.deleted_at IS NULL THEN item.version
                                   ELSE clock.version END
               FROM {sources} WHERE {found}
-            RETURNING {_returned(resource)}
+            RETURNING {returned(resource)}
         """
         ),
         differs="item.deleted_at IS NOT NULL",
@@ -236,7 +270,7 @@ def restoration(resource: Resource) -> Work:
 @lru_cache(maxsize=TEXTS_MAX)
 def purge(resource: Resource) -> Work:
     """Deletes a row for good, from the trash, too. The table's triggers leave its tombstone."""
-    work = _of_one_row(
+    work = of_one_row(
         resource,
         "purge",
         lambda sources, found: (
@@ -250,7 +284,7 @@ def purge(resource: Resource) -> Work:
     return replace(work, stamps=False)
 
 
-def _of_one_row(
+def of_one_row(
     resource: Resource,
     name: str,
     statement: Callable[[str, str], str],
@@ -281,5 +315,6 @@ def _of_one_row(
 _DONE = "item.id, item.version, '' AS tag, '' AS json"
 
 
-def _returned(resource: Resource) -> str:
+def returned(resource: Resource) -> str:
+    """What a work gives of the row that it wrote."""
     return f"item.id, item.version, {resource.tag_sql} AS tag, {resource.json_sql} AS json"
