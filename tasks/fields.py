@@ -25,11 +25,30 @@ from todo_project.resources.fields import (
 )
 from todo_project.resources.ordering import SortKey
 from todo_project.resources.parameters import FlagField, WallClockField
-from todo_project.resources.resource import Command, Resource
+from todo_project.resources.resource import Command, IndexHint, Resource
 from todo_project.text import validate_marks
 
 from .days import ZONES
-from .models import DESCRIPTION_MAX_CHARACTERS, PRIORITIES, TITLE_MAX_CHARACTERS, Task
+from .models import (
+    DESCRIPTION_MAX_CHARACTERS,
+    DUE,
+    OPEN,
+    PRIORITIES,
+    REPEATS_FROM,
+    TASK_LEVELS_MAX,
+    TITLE_MAX_CHARACTERS,
+    Task,
+)
+from .moving import MoveSerializer, moving, place, renumber
+from .recurring import (
+    CompletionDay,
+    Recurrence,
+    SkipSerializer,
+    Upcoming,
+    derive,
+    reckon,
+    skipping,
+)
 
 
 class Zone(Text):
@@ -65,7 +84,14 @@ class TaskSerializer(StrictSerializer):
         "due_at": "2036-12-31T17:30:00.000000Z",
         "start_on": None,
         "list_id": None,
+        "parent_id": None,
         "position": "00000000002a",
+        "recurrence": "FREQ=WEEKLY;BYDAY=WE",
+        "repeat_from": "due",
+        "series_id": "0192d7a4-7b1e-7c3a-9f54-5a1d2f6b8c90",
+        "next_task_id": None,
+        "occurrence_on": "2036-12-31",
+        "series_start_on": "2036-12-03",
     }
 
     id = Identifier(read_only=True)
@@ -135,9 +161,43 @@ class TaskSerializer(StrictSerializer):
         filter_help="Those of one list; or `inbox`: those of none.",
         help_text="One of your lists, or null: the inbox.",
     )
+    parent_id = Reference(
+        nothing="none",
+        filter_help="The subtasks of one task; or `none`: those that are none.",
+        help_text="The task of which it is a part, in the same list, or null. At most "
+        f"{TASK_LEVELS_MAX} levels.",
+    )
     position = Position(
-        help_text="The manual order, by code point. What is new comes last. To change `list_id` "
-        "leaves it."
+        help_text="The manual order among its siblings, by code point. What is new comes last; "
+        "`move` sets it."
+    )
+    recurrence = Recurrence(
+        allow_null=True,
+        required=False,
+        help_text="How it comes again: an RRULE of RFC 5545 without the name. Needs `due_on`. "
+        "Another one begins a new series.",
+    )
+    repeat_from = Choice(
+        REPEATS_FROM,
+        required=False,
+        help_text="Whether the rule counts on from the day on which it was due, or from the one "
+        "on which it was completed.",
+    )
+    series_id = Identifier(
+        read_only=True, allow_null=True, help_text="The first task of its series."
+    )
+    next_task_id = Identifier(
+        read_only=True,
+        allow_null=True,
+        help_text="The occurrence after this one, which its completion made.",
+    )
+    occurrence_on = Day(
+        read_only=True,
+        allow_null=True,
+        help_text="Which day of the rule this occurrence is. Stays when `due_on` is moved.",
+    )
+    series_start_on = Day(
+        read_only=True, allow_null=True, help_text="The day from which the rule counts."
     )
     created_at = Instant(read_only=True, sorts=True)
     updated_at = Instant(read_only=True, sorts=True)
@@ -155,10 +215,6 @@ class CompletionSerializer(StrictSerializer):
     is_completed = BooleanField(required=False, help_text="Left out: true.")
 
 
-# A day without a time stands before all times of that day.
-DUE = "(due_on + coalesce(due_time - time '00:00', interval '-1 microsecond'))"
-
-
 def _due(row: Mapping[str, Any]) -> str | None:
     """The same of an answer."""
     if row["due_on"] is None:
@@ -169,10 +225,45 @@ def _due(row: Mapping[str, Any]) -> str | None:
     return datetime.combine(day, time.fromisoformat(row["due_time"])).isoformat()
 
 
+_DUE_KEY = SortKey(
+    field="due",
+    column=DUE,
+    value_sql="{}::timestamp",
+    parse=datetime.fromisoformat,
+    read=_due,
+    nullable=True,
+)
+
+
+def _hint(query: Mapping[str, Any]) -> IndexHint:
+    """For the indexes of open tasks, and of one list.
+
+    The plan for any values, which prepared statements get, expects few open tasks of anybody, and
+    would sort all of them for any order if it could. So it can only where one of the indexes has
+    the order, or has less to read.
+    """
+    first = query["ordering"].keys[0].field
+    narrows = not query.keys().isdisjoint({"list_id", "due_after", "due_before"})
+    is_served = query.get("is_completed") is False and (first in ("due", "position") or narrows)
+    is_inbox = query.get("list_id", ...) is None
+    return IndexHint(
+        condition=OPEN if is_served else "",
+        # Of `list_id = …` the planner knows by itself that there is but one, and not of a null.
+        leading="list_id" if is_inbox and first == "position" else "",
+    )
+
+
 _NO_LIST = (
     "list_id",
     ErrorDetail("None of your lists, or it is in the trash.", code="absent"),
 )
+
+_NO_PARENT = (
+    "parent_id",
+    ErrorDetail("None of your tasks, or it is in the trash.", code="absent"),
+)
+_NO_NEIGHBOUR = ErrorDetail("None of your other tasks, or it is in the trash.", code="absent")
+_OTHER_PLACE = ErrorDetail("It is in another list, or below another task.", code="invalid")
 
 
 def completion(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -187,16 +278,8 @@ TASK = Resource(
     name="task",
     segment="tasks",
     searched=("title", "description"),
-    more_keys=(
-        SortKey(
-            field="due",
-            column=DUE,
-            value_sql="{}::timestamp",
-            parse=datetime.fromisoformat,
-            read=_due,
-            nullable=True,
-        ),
-    ),
+    more_keys=(_DUE_KEY,),
+    hint=_hint,
     more_filters={
         "has_due": Filter(
             FlagField(required=False, help_text="Those with a day, or those without."),
@@ -204,21 +287,67 @@ TASK = Resource(
         ),
         "due_after": Filter(
             WallClockField(required=False, help_text="A day or a minute of one. Inclusive."),
-            f"{DUE} >= %(due_after)s::timestamp - interval '1 microsecond'",
+            f"{_DUE_KEY.sorted_sql} >= %(due_after)s::timestamp - interval '1 microsecond'"
+            f" AND {_DUE_KEY.sorted_sql} < 'infinity'",
         ),
         "due_before": Filter(
             WallClockField(required=False, help_text="A day or a minute of one. Exclusive."),
-            f"{DUE} < %(due_before)s::timestamp - interval '1 microsecond'",
+            f"{_DUE_KEY.sorted_sql} < %(due_before)s::timestamp - interval '1 microsecond'",
         ),
         "startable_on": Filter(
             DayField(required=False, help_text="Those that may be begun on this day."),
             "(start_on IS NULL OR start_on <= %(startable_on)s::date)",
         ),
+        "is_recurring": Filter(
+            FlagField(required=False, help_text="Those with a `recurrence`, or those without."),
+            "(recurrence IS NOT NULL) = %(is_recurring)s",
+        ),
     },
-    commands={"complete": Command(CompletionSerializer, completion)},
+    commands={
+        "complete": Command(CompletionSerializer, completion),
+        "move": Command(MoveSerializer, place, lambda _: moving()),
+        "skip": Command(SkipSerializer, lambda _: {"upcoming": None}, lambda _: skipping()),
+    },
+    inner={"completed_on": CompletionDay(allow_null=True), "upcoming": Upcoming()},
+    derive=derive,
+    remedies={"tasks_task_reckoned": reckon, "tasks_task_room": renumber},
+    conflicting={"partial_update", "complete", "move", "skip"},
+    conflicts={
+        "tasks_task_reckoned": "The task is being changed by somebody else. Try again.",
+        "tasks_task_room": "The task is being changed by somebody else. Try again.",
+        "tasks_task_recurs": "The task is completed, or doesn't recur: there is nothing to skip.",
+        "tasks_task_last": "This is the last day of the rule. Complete the task, or delete it.",
+        "tasks_task_occurrence": "The series has a task for that day already.",
+        "tasks_task_copies": "The task has more than 500 subtasks, which the next one would have "
+        "as well. Take its rule off, or some of them.",
+    },
     faults={
         "tasks_task_list_fk": _NO_LIST,
         "tasks_task_list_lives": _NO_LIST,
+        "tasks_task_parent_fk": _NO_PARENT,
+        "tasks_task_parent_lives": _NO_PARENT,
+        "tasks_task_parent_list": (
+            "parent_id",
+            ErrorDetail(
+                "It is in another list. Send list_id too, or this as null.", code="invalid"
+            ),
+        ),
+        "tasks_task_parent_circle": (
+            "parent_id",
+            ErrorDetail("It is the task itself, or below it.", code="circle"),
+        ),
+        "tasks_task_parent_depth": (
+            "parent_id",
+            ErrorDetail(f"That would make more than {TASK_LEVELS_MAX} levels.", code="depth"),
+        ),
+        "tasks_task_before": ("before", _NO_NEIGHBOUR),
+        "tasks_task_after": ("after", _NO_NEIGHBOUR),
+        "tasks_task_before_there": ("before", _OTHER_PLACE),
+        "tasks_task_after_there": ("after", _OTHER_PLACE),
+        "tasks_task_recurrence": (
+            "recurrence",
+            ErrorDetail("It needs a day: set due_on, or this to null as well.", code="invalid"),
+        ),
         "tasks_task_title_visible": (
             "title",
             ErrorDetail("The title has nothing to see.", code="blank"),

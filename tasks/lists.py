@@ -70,6 +70,7 @@ LIST = Resource(
             ErrorDetail("The name is no line, or has nothing to see.", code="blank"),
         ),
     },
+    conflicting={"create", "restore"},
     conflicts={
         "tasks_list_most": f"You have {LISTS_MAX} lists already, the most that there can be. "
         "Delete one before.",

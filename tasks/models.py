@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Length, Now
 from django.db.models.lookups import LessThanOrEqual
 from uuid_utils.compat import uuid7
@@ -20,6 +21,12 @@ DESCRIPTION_MAX_CHARACTERS = 20_000
 LIST_NAME_MAX_CHARACTERS = 150
 LISTS_MAX = 500  # of one person; what lies in the trash doesn't count
 PRIORITIES = ("none", "low", "medium", "high", "urgent")  # kept as their rank
+REPEATS_FROM = ("due", "completion")  # likewise
+TASK_LEVELS_MAX = 5  # of a task with those above it and those below
+# When a task is due, as lists sort it: a day without a time stands before all times of that day.
+DUE = "(due_on + coalesce(due_time - time '00:00', interval '-1 microsecond'))"
+# As the indexes of open tasks say it, and not as filters do: see `_hint` in fields.py.
+OPEN = "completed_at IS NULL"
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -92,7 +99,32 @@ class Task(Versioned):
         db_index=False,
         related_name="tasks",
     )
+    # One of the owner's living tasks of the same list; no circles. By a key of both columns and by
+    # triggers (migration 0025), as of lists.
+    parent = models.ForeignKey(
+        "Task",
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="subtasks",
+    )
     position = position_field()
+    # RFC 5545's RRULE. Those that follow are set by triggers (migration 0026), whoever writes.
+    recurrence = models.TextField(null=True, blank=True)
+    repeat_from = models.PositiveSmallIntegerField(
+        choices=[*enumerate(REPEATS_FROM)], db_default=0, default=0
+    )
+    series_id = models.UUIDField(null=True, editable=False)
+    next_task_id = models.UUIDField(null=True, editable=False)
+    occurrence_on = models.DateField(null=True, editable=False)
+    series_start_on = models.DateField(null=True, editable=False)
+    # The day of the completion, in the calendar of whoever completed it: recurring.py.
+    completed_on = models.DateField(null=True, editable=False)
+    # occurrence_on, and the days of the rule that come next, as far as they are reckoned:
+    # recurring.py. The database can read it, and no rule.
+    upcoming = ArrayField(models.DateField(), null=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -100,8 +132,6 @@ class Task(Versioned):
 
     class Meta:
         indexes: ClassVar = [
-            # Serves admin's list of one owner's tasks, and the deletion of the owner.
-            models.Index(fields=["user", "id"], name="tasks_task_user_id"),
             # Serves lists in their default order, and every page of them.
             models.Index(
                 fields=["user", "-created_at", "-id"],
@@ -117,8 +147,37 @@ class Task(Versioned):
             # Serves pages of one list and of the inbox in the manual order, and what moves, trashes
             # and deletes the tasks of a list. Whole, because the foreign key's own DELETE is.
             models.Index(fields=["user", "list", "position", "id"], name="tasks_task_user_list"),
+            # Serves the subtasks of a task, in their order, and what goes along with it.
+            models.Index(
+                fields=["user", "parent", "position", "id"],
+                condition=Q(parent__isnull=False),
+                name="tasks_task_user_parent",
+            ),
+            # Serves open tasks by `due`, those without a day last, and the filters by day of these.
+            models.Index(
+                F("user"),
+                RawSQL(f"coalesce({DUE}, 'infinity')", ()),  # noqa: S611  # of constants
+                F("id"),
+                condition=Q(deleted_at=None, completed_at=None),
+                name="tasks_task_open_due",
+            ),
+            # Serves the open tasks of one list and of the inbox in the manual order.
+            models.Index(
+                fields=["user", "list", "position", "id"],
+                condition=Q(deleted_at=None, completed_at=None),
+                name="tasks_task_open_list",
+            ),
         ]
         constraints: ClassVar = [
+            # What a parent is referred to by. Serves admin's list of one owner's tasks, and the
+            # deletion of the owner, as well.
+            models.UniqueConstraint(fields=["user", "id"], name="tasks_task_own"),
+            # One occurrence for each day of a series, trash included [Q2].
+            models.UniqueConstraint(
+                fields=["series_id", "occurrence_on"],
+                condition=Q(series_id__isnull=False),
+                name="tasks_task_occurrence",
+            ),
             models.CheckConstraint(
                 condition=Q(title__regex=r"\S"), name="tasks_task_title_visible"
             ),
@@ -141,6 +200,23 @@ class Task(Versioned):
             models.CheckConstraint(
                 condition=Q(start_on=None) | Q(due_on=None) | Q(start_on__lte=F("due_on")),
                 name="tasks_task_start_on",
+            ),
+            models.CheckConstraint(
+                condition=Q(recurrence=None) | Q(due_on__isnull=False),
+                name="tasks_task_recurrence",
+            ),
+            models.CheckConstraint(
+                condition=Q(recurrence=None)
+                | Q(
+                    series_id__isnull=False,
+                    series_start_on__isnull=False,
+                    occurrence_on__isnull=False,
+                    upcoming__0=F("occurrence_on"),
+                ),
+                name="tasks_task_series",
+            ),
+            models.CheckConstraint(
+                condition=Q(repeat_from__lt=len(REPEATS_FROM)), name="tasks_task_repeat_from"
             ),
         ]
 

@@ -15,7 +15,7 @@ from calendar import isleap
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple, Self
@@ -130,18 +130,19 @@ class Rule:
                     f"Change it: from {start.isoformat()} on the rule has no day for ten years.",
                 )
 
-    def days(self, start: date) -> Iterator[date]:
-        """The days of a series that starts on `start`, up to the end of the year 9999."""
-        return _days(self, start, start)
+    def days(self, start: date, first: date | None = None) -> Iterator[date]:
+        """The days of a series that starts on `start`, up to the end of the year 9999.
+
+        From `first` on, and not before it. COUNT counts from `start`, whatever was done on those
+        days or left undone.
+        """
+        return _days(self, start, first or start)
 
     def after(self, start: date, day: date) -> date | None:
-        """The first day after `day` of the series that starts on `start`.
-
-        COUNT counts from `start`, whatever was done on those days or left undone.
-        """
+        """The first day after `day` of the series that starts on `start`."""
         if day == date.max:
             return None
-        return next(_days(self, start, date.fromordinal(day.toordinal() + 1)), None)
+        return next(self.days(start, day + timedelta(days=1)), None)
 
 
 def _check(rule: Rule) -> None:

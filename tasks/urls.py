@@ -1,10 +1,10 @@
-"""Routes of tasks and of lists."""
+"""Routes of tasks, of lists and of labels."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, re_path
 
 from todo_project.resources.routes import owned_routes
 
-from .views import TaskListViewSet, TaskViewSet
+from .views import LabelsView, LabelView, TaskListViewSet, TaskViewSet
 
 
 def task_routes(prefix: str) -> list[URLPattern]:
@@ -14,3 +14,12 @@ def task_routes(prefix: str) -> list[URLPattern]:
 
 def list_routes() -> list[URLPattern]:
     return owned_routes("api", TaskListViewSet)
+
+
+def label_routes() -> list[URLPattern]:
+    """A label's name is all that follows, with any slash: at the end, too, none is left out."""
+    labels = r"^api/(?P<user_id>[^/]+)/labels"
+    return [
+        re_path(rf"{labels}/?\Z", LabelsView.as_view(), name="label-list"),
+        re_path(rf"{labels}/(?P<label>.+)\Z", LabelView.as_view(), name="label-detail"),
+    ]

@@ -1,0 +1,218 @@
+"""How a task comes again: its rule as a field, and the days of it that the database is told.
+
+PostgreSQL can't read rules. So a task has its next days beside its rule, in `upcoming`: triggers
+make the next occurrence by them, whoever completes this one (migration 0027), in the same statement
+and round trip. Where they don't reach, or the rule counts from the completion, the triggers refuse;
+then the rule is read here, and the work is done again with the days that it wants.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import islice
+from typing import Any, ClassVar
+
+from rest_framework.exceptions import ErrorDetail, NotFound, ValidationError
+
+from todo_project.api.callers import Caller
+from todo_project.api.serializers import StrictSerializer
+from todo_project.resources import writes
+from todo_project.resources.fields import Day, Stored, Text
+from todo_project.resources.resource import RESOURCES
+from todo_project.resources.statement import Work
+
+from .days import ZONES, today
+from .models import REPEATS_FROM, Task
+from .recurrence import RULE_MAX_CHARACTERS, Rule, RuleError
+
+# So many completions of a series are one round trip each, before one has to read the rule again.
+# 4 bytes each.
+UPCOMING_MAX = 32
+# In `upcoming`: no day comes after those before it.
+NEVER = date.max
+
+_ZONE_HEADER = "X-Time-Zone"
+_DAY = timedelta(days=1)
+
+
+class Recurrence(Text):
+    """A rule of RFC 5545, kept and answered in one spelling."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=RULE_MAX_CHARACTERS, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        try:
+            return str(Rule.parse(text))
+        except RuleError as error:
+            raise ValidationError([_fault(error)]) from None
+
+
+class Upcoming(Stored):
+    """Days that are reckoned, a column that no client sees. Where none are sent they stay."""
+
+    sql_type = "date[]"
+    allow_null = True
+    read_only = False
+
+    @property
+    def changed_sql(self) -> str:
+        return f"coalesce({self.sent_sql}, item.{self.column})"
+
+    @property
+    def differs_sql(self) -> str:
+        return "false"
+
+
+class CompletionDay(Day):
+    """The day of the completion, while the task is completed: the first that was said."""
+
+    @property
+    def changed_sql(self) -> str:
+        return f"CASE WHEN %(is_completed)s THEN coalesce(item.{self.column}, {self.sent_sql}) END"
+
+    @property
+    def differs_sql(self) -> str:
+        return "false"
+
+
+class SkipSerializer(StrictSerializer):
+    """Nothing is to be said."""
+
+    examples: ClassVar = {}
+
+
+def derive(values: Mapping[str, Any], headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What follows from a rule that is written, and from a completion. Raises ValidationError."""
+    derived: dict[str, Any] = {}
+    if "is_completed" in values:
+        derived["completed_on"] = _day_of_caller(headers).isoformat()
+        derived["upcoming"] = None
+    if values.get("recurrence") is not None:
+        start = values.get("due_on")
+        # No days at all are what the table refuses, and the row is read.
+        derived["upcoming"] = _array([]) if start is None else _begun(values["recurrence"], start)
+    return derived
+
+
+def reckon(caller: Caller, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The days that a work on a task wants, which the table refused for the lack of them.
+
+    Takes a query, and another one where the rule counts from the completion. Raises
+    ValidationError where a new rule has no days, and NotFound where there is no such task any more.
+    """
+    task = Task.objects.owned_by(caller.user_id).filter(pk=parameters["id"]).first()
+    if task is None:
+        raise NotFound()
+    return reckoned(task, parameters)
+
+
+def reckoned(task: Task, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same of a task that was read. `changes` are by the fields' names, as clients write them.
+
+    Without `is_completed` among them it is about the day after this occurrence.
+    """
+    text = changes.get("recurrence", task.recurrence)
+    start, occurrence = task.series_start_on, task.occurrence_on
+    if text != task.recurrence:  # a series begins
+        start = occurrence = changes.get("due_on", task.due_on)
+    if text is None or start is None or occurrence is None:
+        return {"upcoming": None}
+    if text != task.recurrence:
+        _validate(text, start)
+    rule = Rule.parse(text)
+    is_completion = bool(changes.get("is_completed"))
+    repeat_from = changes.get("repeat_from", REPEATS_FROM[task.repeat_from])
+    if not is_completion:
+        return {"upcoming": _listed(occurrence, rule.days(start, occurrence + _DAY))}
+    zone = changes.get("time_zone", task.time_zone)
+    day = today(zone, datetime.now(UTC))
+    if zone is None and "completed_on" in changes:
+        day = date.fromisoformat(changes["completed_on"])
+    if repeat_from == "completion":
+        upcoming = _array([occurrence, day, _following(task, rule, day)])
+    else:
+        first = max(occurrence + _DAY, day)
+        upcoming = _listed(occurrence, rule.days(start, first))
+    return {"completed_on": day.isoformat(), "upcoming": upcoming}
+
+
+@cache
+def skipping() -> Work:
+    """Moves an occurrence to the next day of its rule. By `upcoming`, where it is reckoned anew."""
+    resource = RESOURCES["task"]
+    # Of another occurrence what was reckoned says nothing.
+    known = """CASE WHEN (%(upcoming)s::date[])[1] = item.occurrence_on THEN %(upcoming)s::date[]
+                    ELSE item.upcoming END"""
+    return writes.of_one_row(
+        resource,
+        "skip",
+        lambda sources, found: (
+            f"""
+            UPDATE {resource.table} AS item
+               SET (occurrence_on, due_on, start_on, upcoming) = (
+                       SELECT day, day, item.start_on + (day - item.due_on), known.upcoming[2:]
+                         FROM (SELECT {known} AS upcoming) AS known
+                        CROSS JOIN LATERAL tasks_skipped_to(
+                            item.recurrence, item.completed_at, known.upcoming
+                        ) AS day
+                   ),
+                   version = clock.version, updated_at = statement_timestamp()
+              FROM {sources} WHERE {found}
+            RETURNING {writes.returned(resource)}
+        """
+        ),
+    )
+
+
+def _day_of_caller(headers: Mapping[str, Any]) -> date:
+    """The day that it is for whoever sends the request. Raises ValidationError."""
+    zone = headers.get("HTTP_X_TIME_ZONE")
+    if zone is not None and zone not in ZONES:
+        message = "Not a time zone. Send a name of the IANA's, such as Europe/Berlin, or UTC."
+        raise ValidationError({_ZONE_HEADER: [ErrorDetail(message, code="time_zone")]})
+    return today(zone, datetime.now(UTC))
+
+
+def _begun(text: str, start: date) -> str:
+    """The first days of a new series. Raises ValidationError."""
+    _validate(text, start)
+    return _listed(start, Rule.parse(text).days(start, start + _DAY))
+
+
+def _validate(text: str, start: date) -> None:
+    try:
+        Rule.parse(text).validate(start)
+    except RuleError as error:
+        raise ValidationError({"recurrence": [_fault(error)]}) from None
+
+
+def _listed(occurrence: date, days: Iterator[date]) -> str:
+    following = list(islice(days, UPCOMING_MAX))
+    end = [NEVER] if len(following) < UPCOMING_MAX else []
+    return _array([occurrence, *following, *end])
+
+
+def _array(days: Sequence[date]) -> str:
+    """As a text, of which a null is no other type: statements have one form for both."""
+    return f"{{{','.join(day.isoformat() for day in days)}}}"
+
+
+def _following(task: Task, rule: Rule, day: date) -> date:
+    """The next day after a completion on `day`, from which the rule counts.
+
+    None that the series has: what is completed before it is due may stand there itself. COUNT is of
+    what it has, for its days aren't known before they are completed.
+    """
+    series = Task.objects.owned_by(task.user_id).filter(series_id=task.series_id, deleted_at=None)
+    taken = set(series.values_list("occurrence_on", flat=True))
+    if rule.count is not None and len(taken) >= rule.count:
+        return NEVER
+    days = replace(rule, count=None).days(day, day + _DAY)
+    return next((each for each in days if each not in taken), NEVER)
+
+
+def _fault(error: RuleError) -> ErrorDetail:
+    return ErrorDetail(str(error), code="rule")
