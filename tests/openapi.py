@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import yaml
 from django.http.response import HttpResponseBase
@@ -57,7 +57,7 @@ def validate_response(method: str, path: str, response: HttpResponseBase) -> Non
     operation (admin, assets, unknown URLs, wrong methods) must at least answer errors in shape.
     """
     exchange = f"{method} {path} answered {response.status_code}"
-    template = _template(unquote(urlsplit(path).path))
+    template = _template(urlsplit(path).path)
     method_key = "get" if method == "HEAD" else method.lower()
     operation = read_document()["paths"].get(template, {}).get(method_key)
     if template is None or operation is None:

@@ -17,6 +17,7 @@ from drf_spectacular.generators import SchemaGenerator
 import tests.urls  # noqa: F401  # registers every resource
 from accounts.models import User
 from tasks.fields import Zone
+from tasks.recurring import Recurrence
 from tests.client import ApiClient, data_of, meta_of
 from todo_project.models import Clock
 from todo_project.resources.fields import (
@@ -47,13 +48,13 @@ SAMPLES: Mapping[type[Stored], Sequence[Any]] = {
         "2027-01-01T00:00:00.000000Z",
     ),
     Since: (False, True, True),
-    Choice: ("none", "low", "urgent"),
     Words: (["a"], ["b", "a"], ["c"]),
     Day: ("2026-01-31", "2026-02-01", "2027-01-01"),
     TimeOfDay: ("09:30", "09:30:15", "18:00"),
     Zone: ("Europe/Berlin", "America/New_York", "UTC"),
     Color: ("#000000", "#1e90ff", "#ffffff"),
     Reference: (None, None, None),  # what it refers to isn't there in every walk
+    Recurrence: (None, None, None),  # what recurs makes other rows when it is completed
 }
 SAMPLES_EACH = 3
 
@@ -61,9 +62,15 @@ SAMPLES_EACH = 3
 def body_of(resource: Resource, number: int = 0) -> dict[str, Any]:
     """Values for all fields that clients write; from `number` on they differ from row to row."""
     return {
-        name: SAMPLES[type(field)][number % SAMPLES_EACH]
-        for name, field in resource.written.items()
+        name: _samples(field)[number % SAMPLES_EACH] for name, field in resource.written.items()
     }
+
+
+def _samples(field: Stored) -> Sequence[Any]:
+    if isinstance(field, Choice):
+        first, second, *others = field.choices
+        return (first, second, [second, *others][-1])
+    return SAMPLES[type(field)]
 
 
 def required_of(resource: Resource, number: int = 0) -> dict[str, Any]:

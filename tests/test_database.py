@@ -61,10 +61,11 @@ def test_is_completed_cannot_be_set_apart_from_completed_at(task: Task) -> None:
 def test_indexes_are_these_and_each_names_its_reader() -> None:
     """[T3] The comments stand beside the declarations, in the models."""
     assert _index_columns(Task) == {
-        ("user", "id"),
         ("user", "-created_at", "-id"),
         ("user", "-deleted_at", "-id"),
         ("user", "list", "position", "id"),
+        ("user", "parent", "position", "id"),
+        (),  # by when a task is due: of expressions
     }
 
 
@@ -75,12 +76,21 @@ def test_indexes_of_the_tasks_table() -> None:
         cursor.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'tasks_task'")
         definitions = {row[0].partition(" USING ")[2] for row in cursor.fetchall()}
 
+    of_open = "WHERE ((completed_at IS NULL) AND (deleted_at IS NULL))"
+    due = (
+        "COALESCE((due_on + COALESCE((due_time - '00:00:00'::time without time zone),"
+        " '-00:00:00.000001'::interval)), 'infinity'::timestamp without time zone)"
+    )
     assert definitions == {
         "btree (id)",
         "btree (user_id, id)",
         'btree (user_id, list_id, "position", id)',
+        'btree (user_id, parent_id, "position", id) WHERE (parent_id IS NOT NULL)',
+        "btree (series_id, occurrence_on) WHERE (series_id IS NOT NULL)",
         "btree (user_id, created_at DESC, id DESC) WHERE (deleted_at IS NULL)",
         "btree (user_id, deleted_at DESC, id DESC) WHERE (deleted_at IS NOT NULL)",
+        f'btree (user_id, list_id, "position", id) {of_open}',
+        f"btree (user_id, {due}, id) {of_open}",
     }
 
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from itertools import combinations
 from typing import Any
 from uuid import UUID
@@ -45,7 +46,9 @@ TASK_ROUTES = [
         {"title": "Mine"},
     ),
     Route("{owner}/tasks/{task}/complete", "owned", ("PATCH",), {}),
+    Route("{owner}/tasks/{task}/move", "owned", ("POST",), {}),
     Route("{owner}/tasks/{task}/restore", "owned", ("POST",)),
+    Route("{owner}/tasks/{task}/skip", "owned", ("POST",), {}),
 ]
 
 LIST_ROUTES = [
@@ -113,7 +116,9 @@ ROUTES: dict[str, Route] = {
                 r"^{prefix}/(?P<user_id>[^/]+)/tasks/?\Z",
                 r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/?\Z",
                 r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/complete/?\Z",
+                r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/move/?\Z",
                 r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/restore/?\Z",
+                r"^{prefix}/(?P<user_id>[^/]+)/tasks/(?P<task_id>[^/]+)/skip/?\Z",
             ),
             TASK_ROUTES,
             strict=True,
@@ -131,6 +136,10 @@ ROUTES: dict[str, Route] = {
             strict=True,
         )
     },
+    r"^api/(?P<user_id>[^/]+)/labels/?\Z": Route("/api/{owner}/labels", "owned", ("GET", "HEAD")),
+    r"^api/(?P<user_id>[^/]+)/labels/(?P<label>.+)\Z": Route(
+        "/api/{owner}/labels/{label}", "owned", ("PATCH", "DELETE"), {"name": "Mine"}
+    ),
     r"^api/(?P<user_id>[^/]+)/changes/?\Z": Route("/api/{owner}/changes", "owned", ("GET", "HEAD")),
     r"^api/(?P<user_id>[^/]+)/batch/?\Z": Route(
         "/api/{owner}/batch",
@@ -167,9 +176,18 @@ REFUSED_METHODS = [
 
 @pytest.fixture
 def task(alice: User) -> Task:
-    """Alice's open task, in a list of hers."""
+    """Alice's open task, which comes every day, in a list of hers, with a label."""
     own = TaskList.objects.create(user=alice, name="Groceries")
-    return Task.objects.create(user=alice, title="Buy milk", list=own)
+    days = [date(2999, 12, day) for day in (1, 2, 3)]
+    return Task.objects.create(
+        user=alice,
+        title="Buy milk",
+        list=own,
+        due_on=days[0],
+        recurrence="FREQ=DAILY",
+        upcoming=days,
+        labels=["errands"],
+    )
 
 
 @pytest.fixture(params=["session", "personal", "outside"])
@@ -216,11 +234,12 @@ def _patterns(resolver: URLResolver, prefix: str = "") -> list[str]:
 
 
 def _send(client: ApiClient, route: Route, method: str, *, owner: object, task: Task) -> Any:
-    """To the task, or to its list."""
+    """To the task, its list or its label."""
     path = route.path.format(
         owner=owner,
         task=task.pk,
         list=task.list_id,
+        label=task.labels[0],
         session=ABSENT,
         token=ABSENT,
         identity=ABSENT,
@@ -338,7 +357,7 @@ def test_newcomer_of_the_provider_is_refused_on_the_owners_path(
 @pytest.mark.parametrize("intruder", ["bob", "olga"])
 @pytest.mark.parametrize("own_path", ["me", "id"])
 @pytest.mark.parametrize(
-    ("route", "method"), [row for row in OWNED if re.search("{task}|{list}", str(row.id))]
+    ("route", "method"), [row for row in OWNED if re.search("{task}|{list}|{label}", str(row.id))]
 )
 def test_another_persons_row_is_absent_below_ones_own_path(
     route: Route,
@@ -448,10 +467,15 @@ def test_missing_tasks_are_answered_alike(
         ("PUT", "/{task}", {"title": "x"}),
         ("PATCH", "/{task}", {"title": "x"}),
         ("PATCH", "/{task}/complete", MISSING),
+        ("POST", "/{task}/move", MISSING),
         ("POST", "/{task}/restore", MISSING),
+        ("POST", "/{task}/skip", MISSING),
         ("DELETE", "/{task}", MISSING),
     ],
-    ids=["list", "create", "read", "replace", "update", "complete", "restore", "delete"],
+    ids=[
+        *("list", "create", "read", "replace", "update", "complete"),
+        *("move", "restore", "skip", "delete"),
+    ],
 )
 def test_ids_are_read_in_any_case_and_answered_in_lower(
     method: str,

@@ -680,7 +680,7 @@ def test_pages_use_the_index_whatever_their_depth(alice: User, alice_client: Api
     """[L2] The whole comparison is an index condition; nothing is sorted, nothing is skipped."""
     Task.objects.bulk_create(
         Task(user=alice, title=f"{n}", created_at=NOON + timedelta(seconds=n // 7))
-        for n in range(3000)
+        for n in range(2000)
     )
     cursor = meta_of(alice_client.get(LIST, query={"limit": 100}))["next_cursor"]
     with connection.cursor() as sql:

@@ -1,19 +1,17 @@
 """Days, urgency and labels of tasks: what they take, and what lists make of them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from collections.abc import Mapping
+from datetime import date, time
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import IntegrityError, transaction
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from accounts.models import User
-from tasks.models import PRIORITIES, Task
-from tests.client import ApiClient, assert_error, data_of, meta_of
+from tasks.models import Task
+from tests.client import ApiClient, assert_error, data_of
 
 LIST = "/api/me/tasks"
 
@@ -82,6 +80,7 @@ def test_fields_are_kept(
         pytest.param({"labels": ["\u200b"]}, "labels", "blank", id="invisible"),
         pytest.param({"labels": ["a\nb"]}, "labels", "control_characters", id="two lines"),
         pytest.param({"labels": ["x" * 51]}, "labels", "max_length", id="51 characters"),
+        pytest.param({"labels": ["\u0958" * 26]}, "labels", "max_length", id="52 as NFC"),
         pytest.param(
             {"labels": [f"{n}" for n in range(51)]}, "labels", "max_length", id="51 labels"
         ),
@@ -169,151 +168,7 @@ def test_cleared_day_needs_a_cleared_time(alice_client: ApiClient) -> None:
     assert data_of(alice_client.patch(f"{LIST}/{task['id']}", cleared))["due_on"] is None
 
 
-# --- Lists ------------------------------------------------------------------------------------
-
-DAYS = [date(2026, 12, 1), date(2026, 12, 2)]
-TIMES = [time(0), time(9, 30)]
-WORDS = ["a", "b", "c"]
-
-rows = st.fixed_dictionaries(
-    {
-        "priority": st.integers(0, len(PRIORITIES) - 1),
-        "labels": st.lists(st.sampled_from(WORDS), unique=True, max_size=3),
-        "due": st.none() | st.tuples(st.sampled_from(DAYS), st.none() | st.sampled_from(TIMES)),
-        "start_on": st.none() | st.just(DAYS[0]),
-        "is_completed": st.booleans(),
-    }
-)
-
-Row = Task
-Condition = Callable[[Row], bool]
-
-
-def _due(row: Row) -> datetime | None:
-    """As lists sort it: a day without time stands before all times of that day."""
-    if row.due_on is None:
-        return None
-    if row.due_time is None:
-        return datetime.combine(row.due_on, time()) - timedelta(microseconds=1)
-    return datetime.combine(row.due_on, row.due_time)
-
-
-def _due_from_midnight(row: Row) -> datetime | None:
-    return None if row.due_on is None else datetime.combine(row.due_on, row.due_time or time())
-
-
-def _after(moment: datetime) -> Condition:
-    return lambda row: (due := _due_from_midnight(row)) is not None and due >= moment
-
-
-def _before(moment: datetime) -> Condition:
-    return lambda row: (due := _due_from_midnight(row)) is not None and due < moment
-
-
-FILTERS: Mapping[str, tuple[Mapping[str, str], Condition]] = {
-    "high or none": (
-        {"priority": "high,none"},
-        lambda row: PRIORITIES[row.priority] in ("high", "none"),
-    ),
-    "all labels": ({"labels": "a,b"}, lambda row: {"a", "b"} <= set(row.labels)),
-    "any label": ({"labels_any": "a,c"}, lambda row: bool({"a", "c"} & set(row.labels))),
-    "labelled": ({"has_labels": "true"}, lambda row: bool(row.labels)),
-    "not labelled": ({"has_labels": "false"}, lambda row: not row.labels),
-    "due": ({"has_due": "true"}, lambda row: row.due_on is not None),
-    "never due": ({"has_due": "false"}, lambda row: row.due_on is None),
-    "from a day": ({"due_after": "2026-12-02"}, _after(datetime.fromisoformat("2026-12-02"))),
-    "from a minute": (
-        {"due_after": "2026-12-01T09:30"},
-        _after(datetime.fromisoformat("2026-12-01T09:30")),
-    ),
-    "before a day": ({"due_before": "2026-12-02"}, _before(datetime.fromisoformat("2026-12-02"))),
-    "before a minute": (
-        {"due_before": "2026-12-01T09:30"},
-        _before(datetime.fromisoformat("2026-12-01T09:30")),
-    ),
-    "startable": (
-        {"startable_on": "2026-11-30"},
-        lambda row: row.start_on is None or row.start_on <= date(2026, 11, 30),
-    ),
-    "open": ({"is_completed": "false"}, lambda row: row.completed_at is None),
-}
-KEYS: Mapping[str, Callable[[Row], Any]] = {
-    "due": _due,
-    "priority": lambda row: row.priority,
-    "start_on": lambda row: row.start_on,
-}
-
-filters = st.lists(st.sampled_from(sorted(FILTERS)), unique=True, max_size=2).filter(
-    lambda names: len({key for name in names for key in FILTERS[name][0]}) == len(names)
-)
-orders = st.lists(
-    st.tuples(st.sampled_from(sorted(KEYS)), st.booleans()),
-    min_size=1,
-    max_size=3,
-    unique_by=lambda order: order[0],
-)
-
-
-@given(rows=st.lists(rows, max_size=12), filters=filters, order=orders, limit=st.integers(1, 5))
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-def test_pages_are_what_python_makes_of_the_rows(
-    rows: Sequence[Mapping[str, Any]],
-    filters: Sequence[str],
-    order: Sequence[tuple[str, bool]],
-    limit: int,
-    alice: User,
-    bob: User,
-    alice_client: ApiClient,
-) -> None:
-    """[L2] [L3] Every filter and every order, with nulls and ties, page by page."""
-    Task.objects.all().delete()
-    Task.objects.bulk_create(
-        [
-            Task(
-                user=owner,
-                title="x",
-                priority=row["priority"],
-                labels=row["labels"],
-                due_on=row["due"] and row["due"][0],
-                due_time=row["due"] and row["due"][1],
-                start_on=row["start_on"],
-                completed_at=datetime(2026, 1, 1).astimezone() if row["is_completed"] else None,
-            )
-            for row in rows
-            for owner in (alice, bob)
-        ]
-    )
-    query: dict[str, Any] = {
-        "limit": limit,
-        "ordering": ",".join(f"{'-' if descends else ''}{name}" for name, descends in order),
-    }
-    for name in filters:
-        query |= FILTERS[name][0]
-    expected = [
-        row
-        for row in Task.objects.filter(user=alice)
-        if all(FILTERS[name][1](row) for name in filters)
-    ]
-    expected.sort(key=lambda row: row.pk, reverse=order[-1][1])
-    for name, descends in reversed(order):
-        key = KEYS[name]
-        present = [row for row in expected if key(row) is not None]
-        present.sort(key=key, reverse=descends)
-        expected = present + [row for row in expected if key(row) is None]
-
-    found: list[UUID] = []
-    while query.get("cursor", "") is not None:
-        response = alice_client.get(LIST, query=query)
-        page = data_of(response)
-        assert len(page) <= limit
-        found += [UUID(task["id"]) for task in page]
-        query["cursor"] = meta_of(response)["next_cursor"]
-
-    assert found == [row.pk for row in expected]
+# --- Lists: what they give is in test_filters_and_orders.py -----------------------------------
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -75,15 +76,26 @@ OPERATIONS = {
         "PUT /api/{user_id}/tasks/{task_id}",
         {"200", "201", "409"} | OF_TASK | CONDITIONAL,
     ),
-    "tasks_update": ("PATCH /api/{user_id}/tasks/{task_id}", {"200"} | OF_TASK | CONDITIONAL),
+    "tasks_update": (
+        "PATCH /api/{user_id}/tasks/{task_id}",
+        {"200", "409"} | OF_TASK | CONDITIONAL,
+    ),
     "tasks_delete": ("DELETE /api/{user_id}/tasks/{task_id}", {"204"} | OF_TASK | CONDITIONAL),
     "tasks_complete": (
         "PATCH /api/{user_id}/tasks/{task_id}/complete",
-        {"200"} | OF_TASK | CONDITIONAL,
+        {"200", "409"} | OF_TASK | CONDITIONAL,
+    ),
+    "tasks_move": (
+        "POST /api/{user_id}/tasks/{task_id}/move",
+        {"200", "409"} | OF_TASK | CONDITIONAL,
     ),
     "tasks_restore": (
         "POST /api/{user_id}/tasks/{task_id}/restore",
         {"200"} | OF_TASK | CONDITIONAL,
+    ),
+    "tasks_skip": (
+        "POST /api/{user_id}/tasks/{task_id}/skip",
+        {"200", "409"} | OF_TASK | CONDITIONAL,
     ),
     "lists_create": ("POST /api/{user_id}/lists", {"201", "409"} | OF_CALLER | KEYED),
     "lists_list": ("GET /api/{user_id}/lists", {"200", "304"} | OF_CALLER),
@@ -98,6 +110,9 @@ OPERATIONS = {
         "POST /api/{user_id}/lists/{list_id}/restore",
         {"200", "409"} | OF_TASK | CONDITIONAL,
     ),
+    "labels_list": ("GET /api/{user_id}/labels", {"200"} | OF_CALLER),
+    "labels_rename": ("PATCH /api/{user_id}/labels/{label}", {"200"} | OF_TASK | KEYED),
+    "labels_delete": ("DELETE /api/{user_id}/labels/{label}", {"204"} | OF_TASK | KEYED),
     "batch": ("POST /api/{user_id}/batch", {"200", "409"} | OF_CALLER | KEYED),
     "changes_list": ("GET /api/{user_id}/changes", {"200", "304", "410"} | OF_CALLER),
     "trash_list": ("GET /api/{user_id}/trash", {"200"} | OF_CALLER),
@@ -141,7 +156,9 @@ SCOPES = {
     "tasks_update": "tasks:write",
     "tasks_delete": "tasks:write",
     "tasks_complete": "tasks:write",
+    "tasks_move": "tasks:write",
     "tasks_restore": "tasks:write",
+    "tasks_skip": "tasks:write",
     "lists_create": "tasks:write",
     "lists_list": "tasks:read",
     "lists_read": "tasks:read",
@@ -149,6 +166,9 @@ SCOPES = {
     "lists_update": "tasks:write",
     "lists_delete": "tasks:write",
     "lists_restore": "tasks:write",
+    "labels_list": "tasks:read",
+    "labels_rename": "tasks:write",
+    "labels_delete": "tasks:write",
     "batch": "tasks:write",
     "changes_list": "tasks:read",
     "trash_list": "tasks:read",
@@ -405,8 +425,11 @@ def test_prefilled_request_works(
         make_token = make_confirmation_token if "email" in name else make_reset_token
         pair = begin_session(user)
         personal_token(user)
-        task = Task.objects.create(user_id=user.pk, title="x")
+        days = [date(2999, 12, day) for day in (1, 2)]
+        recurring = {"due_on": days[0], "recurrence": "FREQ=DAILY", "upcoming": days}
+        task = Task.objects.create(user_id=user.pk, title="x", labels=["errands"], **recurring)
         own_list = TaskList.objects.create(user_id=user.pk, name="x")
+        other = Task.objects.create(user_id=user.pk, title="y", list=own_list)
         client = ApiClient(pair.access)
         identity = Identity.objects.create(user=user, issuer=issuer.name, subject="alice")
         is_identity = name == "auth_identities_add"
@@ -415,6 +438,7 @@ def test_prefilled_request_works(
             "token": issuer.token("another") if is_identity else make_token(user),
             "identity_id": str(identity.pk),
             "task_id": str(task.pk),
+            "before": str(other.pk),
             "list_id": str(own_list.pk),
             "session_id": str(user.sessions.get().pk),
             "token_id": str(user.personal_tokens.get().pk),
@@ -567,7 +591,14 @@ TASK: dict[str, Any] = {
     "due_at": None,
     "start_on": None,
     "list_id": None,
+    "parent_id": None,
     "position": "00000000002a",
+    "recurrence": None,
+    "repeat_from": "due",
+    "series_id": None,
+    "next_task_id": None,
+    "occurrence_on": None,
+    "series_start_on": None,
     "created_at": "2026-01-31T09:30:00.123456Z",
     "updated_at": "2026-01-31T09:30:00.123456Z",
     "version": 42,

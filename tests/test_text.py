@@ -1,5 +1,7 @@
 """Lines that people see, titles and names: one table of texts, for every place that has one."""
 
+import json
+import time
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -396,6 +398,19 @@ def test_header_is_read_as_it_was_meant(
 
     assert header_text(value) == text
     assert alice.sessions.get().user_agent == text
+
+
+def test_label_of_marks_alone_costs_nothing(alice_client: ApiClient) -> None:
+    """[T5] Normalised as a whole, what fits into a body would keep the process busy for seconds."""
+    labels = ["\u0316\u0301" * 60_000]
+    body = json.dumps({"title": "x", "labels": labels}, ensure_ascii=False).encode()
+    started = time.process_time()
+
+    response = alice_client.post("/api/me/tasks", body)
+
+    fault = assert_error(response, 400, "VALIDATION_ERROR")["labels"][0]
+    assert fault["code"] == "max_length"
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class State:
         self.pair = begin_session(self.user)
         personal_token(self.user)
         self.identity = self.user.identities.create(issuer="https://i", subject="before")
-        self.task = Task.objects.create(user_id=self.user.pk, title="Before")
+        self.task = Task.objects.create(user_id=self.user.pk, title="Before", labels=["before"])
         self.list = TaskList.objects.create(user_id=self.user.pk, name="Before")
 
     def now(self) -> Any:
@@ -93,6 +93,7 @@ def test_broken_body_has_no_effect(
         user_id="me",
         task_id=state.task.pk,
         list_id=state.list.pk,
+        label=state.task.labels[0],
         session_id=next(iter(before[1]))["id"],
         token_id=next(iter(before[2]))["id"],
         identity_id=state.identity.pk,

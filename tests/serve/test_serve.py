@@ -68,6 +68,31 @@ def test_no_content_has_no_body(server: Server, headers: dict[str, str]) -> None
     assert client.getresponse().status == 200
 
 
+@pytest.mark.parametrize("sent", ["a%2Fb%2F", "a/b/", "%61%2fb/"])
+def test_slash_of_a_label_arrives(sent: str, server: Server, headers: dict[str, str]) -> None:
+    """[O3] Percent-encoded or not, at the end as well; and is no other label."""
+    client = server.connect()
+
+    def call(method: str, path: str, **body: Any) -> tuple[int, Any]:
+        client.request(method, f"/api/me{path}", body=json.dumps(body), headers=headers)
+        answer = client.getresponse()
+        return answer.status, json.loads(answer.read() or "{}").get("data")
+
+    _, task = call("POST", "/tasks", title="x", labels=["a/b", "a/b/"])
+
+    renamed = call("PATCH", f"/labels/{sent}", name="c/d/")
+    again = call("PATCH", f"/labels/{sent}", name="c/d/")
+    _, found = call("GET", f"/tasks/{task['id']}")
+    removed = call("DELETE", "/labels/c%2Fd%2F")
+
+    assert renamed == (200, {"name": "c/d/", "open_tasks": 1})
+    assert again == (404, None)
+    assert found["labels"] == ["a/b", "c/d/"]
+    assert removed == (204, None)
+    assert call("GET", "/labels") == (200, [{"name": "a/b", "open_tasks": 1}])
+    call("DELETE", f"/tasks/{task['id']}")
+
+
 def test_log_tells_no_personal_token(server: Server, headers: dict[str, str]) -> None:
     """[A5] Neither as it is made nor as it is used, well or badly."""
     client = server.connect()
