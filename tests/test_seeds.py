@@ -4,7 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ from accounts.models import User
 from tasks.days import due_at
 from tasks.management.commands import seed_load
 from tasks.models import PRIORITIES, Task, TaskList
+from tasks.recurrence import Rule
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import begin_session
 from todo_project import development
@@ -65,11 +66,11 @@ def credentials(printed: str) -> dict[str, str]:
 def test_demo_makes_a_list_and_tells_how_to_sign_in(client: ApiClient) -> None:
     printed = run("seed_demo")
 
-    assert "Made demo@example.com. Added 25 tasks." in printed
+    assert "Made demo@example.com. Added 34 tasks." in printed
     assert "/api/auth/token" in printed
     access = data_of(client.post(TOKEN, credentials(printed)))["access"]
     tasks = data_of(ApiClient(access).get("/api/me/tasks"))
-    assert len(tasks) == 25
+    assert len(tasks) == 34
     assert {task["is_completed"] for task in tasks} == {True, False}
     assert {task["description"] is None for task in tasks} == {True, False}
     demo = User.objects.get()
@@ -83,10 +84,67 @@ def test_demo_tasks_are_plausible() -> None:
     tasks = list(Task.objects.all())
 
     assert_plausible(tasks, oldest=timedelta(days=60))
-    assert len({task.title for task in tasks}) == len(tasks)
+    assert len({task.title for task in tasks}) == len(tasks) - 2  # but for the routine
     assert all(task.updated_at == task.completed_at for task in tasks if task.is_completed)
     edited = {task.updated_at > task.created_at for task in tasks if not task.is_completed}
     assert edited == {True, False}
+
+
+def test_demo_shows_what_tasks_can_have(client: ApiClient) -> None:
+    """[O1] And what is answered is taken back, and is no change."""
+    access = data_of(client.post(TOKEN, credentials(run("seed_demo"))))["access"]
+    demo = ApiClient(access)
+    today = datetime.now(UTC).date().isoformat()
+
+    tasks = data_of(demo.get("/api/me/tasks"))
+
+    open_tasks = [task for task in tasks if not task["is_completed"]]
+    due = [task for task in open_tasks if task["due_on"]]
+    lists = {one["name"]: one["id"] for one in data_of(demo.get("/api/me/lists"))}
+    assert set(lists) == {"Home", "Work", "Trip to Lisbon"}
+    assert {task["list_id"] for task in tasks} == {None, *lists.values()}
+    assert {task["priority"] for task in open_tasks} == set(PRIORITIES)
+    assert len({label for task in open_tasks for label in task["labels"]}) > 5
+    assert {task["due_on"] < today for task in due} == {True, False}
+    assert any(task["due_on"] == today and task["due_time"] for task in due)
+    assert any(task["due_at"] for task in due)
+    assert any(task["start_on"] for task in due)
+    assert [data_of(demo.put(f"/api/me/tasks/{task['id']}", task)) for task in tasks] == tasks
+
+
+def test_demo_shows_subtasks(client: ApiClient) -> None:
+    demo = ApiClient(data_of(client.post(TOKEN, credentials(run("seed_demo"))))["access"])
+    tasks = {task["id"]: task for task in data_of(demo.get("/api/me/tasks"))}
+
+    subtasks = [task for task in tasks.values() if task["parent_id"]]
+
+    assert len(subtasks) == 5
+    for task in subtasks:
+        parent = tasks[task["parent_id"]]
+        assert (parent["list_id"], parent["is_completed"]) == (task["list_id"], False)
+        assert parent["created_at"] < task["created_at"]
+    assert {task["is_completed"] for task in subtasks} == {True, False}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_demo_shows_a_routine_that_goes_on(client: ApiClient) -> None:
+    """[Q1] Two occurrences that are done, and one that isn't; and then the one after it."""
+    demo = ApiClient(data_of(client.post(TOKEN, credentials(run("seed_demo"))))["access"])
+    query = {"is_recurring": "true", "ordering": "due"}
+
+    first, second, third = data_of(demo.get("/api/me/tasks", query=query))
+
+    series = (first, second, third)
+    assert [task["is_completed"] for task in series] == [True, True, False]
+    assert [task["next_task_id"] for task in series] == [second["id"], third["id"], None]
+    assert {task["series_id"] for task in series} == {first["id"]}
+    assert {task["series_start_on"] for task in series} == {first["due_on"]}
+    days = [date.fromisoformat(task["due_on"]) for task in series]
+    assert [task["occurrence_on"] for task in series] == [f"{day}" for day in days]
+    assert days[0] + timedelta(14) == days[1] + timedelta(7) == days[2]
+    done = data_of(demo.patch(f"/api/me/tasks/{third['id']}/complete", {}))
+    fourth = data_of(demo.get(f"/api/me/tasks/{done['next_task_id']}"))
+    assert fourth["due_on"] == f"{days[2] + timedelta(7)}"
 
 
 def test_demo_again_keeps_what_people_wrote(client: ApiClient) -> None:
@@ -150,9 +208,10 @@ def test_demo_fills_an_empty_list_again() -> None:
     run("seed_demo")
     Task.objects.all().delete()
 
-    assert "Added 25 tasks." in run("seed_demo")
+    assert "Added 34 tasks." in run("seed_demo")
 
-    assert Task.objects.count() == 25
+    assert Task.objects.count() == 34
+    assert TaskList.objects.count() == 3
 
 
 @pytest.mark.django_db
@@ -173,7 +232,10 @@ def test_demo_leaves_a_deactivated_account_alone() -> None:
 on_real_tables = pytest.mark.django_db(transaction=True, databases=["default", "direct"])
 
 # Neither ids nor times, which go by the hour of the run.
-SEEDED = ("title", "description", "priority", "labels", "due_time", "time_zone", "position")
+SEEDED = (
+    *("title", "description", "priority", "labels", "due_time", "time_zone", "position"),
+    *("recurrence", "repeat_from", "list__name", "parent__position"),
+)
 
 
 @on_real_tables
@@ -263,13 +325,48 @@ def test_load_makes_lists_and_labels_of_each_person() -> None:
 
 
 @on_real_tables
+def test_load_makes_subtasks() -> None:
+    """[O4] Of an earlier open task of the same list, on two levels."""
+    run("seed_load", "--users", 2, "--tasks-per-user", 500, force=True)
+
+    subtasks = list(Task.objects.filter(parent__isnull=False).select_related("parent"))
+
+    assert 0.07 < len(subtasks) / Task.objects.count() < 0.13
+    for task in subtasks:
+        assert task.parent
+        assert (task.parent.user_id, task.parent.list_id) == (task.user_id, task.list_id)
+        assert (task.parent.is_completed, task.parent.parent_id) == (False, None)
+        assert task.parent.created_at < task.created_at
+    assert {task.is_completed for task in subtasks} == {True, False}
+    assert {task.list_id is None for task in subtasks} == {True, False}
+
+
+@on_real_tables
+def test_load_makes_recurring_tasks_whose_next_one_comes() -> None:
+    """[Q1] By rules that clients may write, in the spelling that is answered."""
+    run("seed_load", "--users", 2, "--tasks-per-user", 500, force=True)
+    recurring = list(Task.objects.filter(recurrence__isnull=False))
+    assert 0.01 < len(recurring) / 1_000 < 0.04
+    for task in recurring:
+        assert str(Rule.parse(task.recurrence or "")) == task.recurrence
+        assert (task.series_id, task.completed_at) == (task.pk, None)
+        assert task.series_start_on == task.occurrence_on == task.due_on
+    assert {task.repeat_from for task in recurring} == {0, 1}
+    client = ApiClient(begin_session(recurring[0].user).access)
+
+    completed = data_of(client.patch(f"/api/me/tasks/{recurring[0].pk}/complete", {}))
+
+    assert Task.objects.get(pk=completed["next_task_id"]).recurrence == recurring[0].recurrence
+
+
+@on_real_tables
 def test_load_is_the_same_on_an_equal_database() -> None:
     """But for ids and times."""
     seen = []
     for _ in range(2):
         run("seed_load", "--users", 2, "--tasks-per-user", 50, force=True)
         ordered = Task.objects.order_by("user__email", "position")
-        seen.append(list(ordered.values_list(*SEEDED, "list__name")))
+        seen.append(list(ordered.values_list(*SEEDED)))
         User.objects.get_queryset().delete()
 
     assert seen[0] == seen[1]

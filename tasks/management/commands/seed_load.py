@@ -2,6 +2,7 @@
 
 import secrets
 from argparse import ArgumentTypeError
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, time, timedelta
@@ -53,8 +54,12 @@ DUE_DAYS = (-10, 45, 2)
 TIMED_SHARE = 1 / 3  # of those that are due
 ZONED_SHARE = 1 / 3  # of those with a time
 STARTED_SHARE = 0.2  # of those that are due
+RECURRING_SHARE = 0.08  # of those that are due and open, which is 2 % of all
+FROM_COMPLETION_SHARE = 0.25  # of those
+SUBTASK_SHARE = 0.1
+PARENTS = 20  # a subtask is of one of the latest of its list
 
-# What the database computes, `due_at` among it, it computes of these.
+# What the database computes, `due_at` and what makes a series among it, it computes of these.
 COLUMN_TYPES = {
     "id": "uuid",
     "user_id": "uuid",
@@ -68,7 +73,10 @@ COLUMN_TYPES = {
     "time_zone": "text",
     "start_on": "date",
     "list_id": "uuid",
+    "parent_id": "uuid",
     "position": "text",
+    "recurrence": "text",
+    "repeat_from": "int2",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
     "version": "int8",
@@ -109,6 +117,10 @@ LISTS = (
     ("Work", "#1e90ff"), ("Home", "#2e8b57"), ("Garden", None), ("Shopping", "#ffa500"),
     ("Trip to Lisbon", "#dc143c"), ("Books to read", None), ("Zoë's birthday 🎂", "#ff69b4"),
     ("The new flat", None), ("Club", "#6a5acd"), ("Someday", None),
+)  # fmt: skip
+RULES = (
+    "FREQ=DAILY", "FREQ=WEEKLY", "FREQ=WEEKLY", "FREQ=WEEKLY;INTERVAL=2", "FREQ=WEEKLY;BYDAY=MO,TH",
+    "FREQ=MONTHLY", "FREQ=MONTHLY;BYDAY=-1FR", "FREQ=YEARLY",
 )  # fmt: skip
 # Those of most people twice.
 TIME_ZONES = (
@@ -287,12 +299,21 @@ def _task_rows(person: Person, count: int, random: Random) -> Iterator[dict[str,
     now = timezone.now()
     signed_up_at = person.user.created_at
     age = now - signed_up_at
+    # The latest open tasks of each list that are no subtasks.
+    parents: dict[UUID | None, deque[UUID]] = defaultdict(lambda: deque(maxlen=PARENTS))
     for place, share in enumerate(sorted(random.random() for _ in range(count))):
         created_at = signed_up_at + share * age
         changed_at = created_at + random.random() * (now - created_at)
         is_completed = random.random() < COMPLETED_SHARE
         is_changed = is_completed or random.random() < CHANGED_SHARE
-        due_on = due_time = start_on = None
+        task_id = id_made_at(created_at)
+        list_id = random.choice(person.lists).pk if random.random() < LISTED_SHARE else None
+        parent_id = None
+        if random.random() < SUBTASK_SHARE and parents[list_id]:
+            parent_id = random.choice(parents[list_id])
+        elif not is_completed:
+            parents[list_id].append(task_id)
+        due_on = due_time = start_on = recurrence = None
         if random.random() < DUE_SHARE:
             around = changed_at if is_completed else now
             due_on = around.date() + timedelta(days=round(random.triangular(*DUE_DAYS)))
@@ -300,9 +321,11 @@ def _task_rows(person: Person, count: int, random: Random) -> Iterator[dict[str,
                 due_time = time(random.randint(7, 21), random.choice((0, 15, 30, 45)))
             if random.random() < STARTED_SHARE:
                 start_on = due_on - timedelta(days=random.randint(0, 14))
+            if not is_completed and random.random() < RECURRING_SHARE:
+                recurrence = random.choice(RULES)
         label_count = random.choices(range(len(LABEL_COUNT_WEIGHTS)), LABEL_COUNT_WEIGHTS)[0]
         yield {
-            "id": id_made_at(created_at),
+            "id": task_id,
             "user_id": person.user.pk,
             "title": _title(random),
             "description": _description(random) if random.random() < DESCRIBED_SHARE else None,
@@ -313,8 +336,11 @@ def _task_rows(person: Person, count: int, random: Random) -> Iterator[dict[str,
             "due_time": due_time,
             "time_zone": person.time_zone if due_time and random.random() < ZONED_SHARE else None,
             "start_on": start_on,
-            "list_id": random.choice(person.lists).pk if random.random() < LISTED_SHARE else None,
+            "list_id": list_id,
+            "parent_id": parent_id,
             "position": _position(place),
+            "recurrence": recurrence,
+            "repeat_from": int(recurrence is not None and random.random() < FROM_COMPLETION_SHARE),
             "created_at": created_at,
             "updated_at": changed_at if is_changed else created_at,
             "version": FIRST_VERSION,
