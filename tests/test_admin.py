@@ -6,10 +6,10 @@ superuser, as Olga is.
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.conf import settings
@@ -26,7 +26,7 @@ from django.utils import timezone
 import tasks.admin
 import todo_project.admin
 from accounts.models import Identity, PersonalToken, RemovedIdentity, Session, User
-from tasks.models import Task
+from tasks.models import PRIORITIES, Task, TaskList
 from tests.client import ApiClient, Browser, assert_error, data_of
 from tests.conftest import PASSWORD, begin_session, personal_token
 from todo_project.environment import Rate
@@ -36,6 +36,8 @@ SESSIONS = "/admin/accounts/session/"
 IDENTITIES = "/admin/accounts/identity/"
 PERSONAL_TOKENS = "/admin/accounts/personaltoken/"
 TASKS = "/admin/tasks/task/"
+TASK_LISTS = "/admin/tasks/tasklist/"
+LIST_ID = UUID("0192d7a4-7b1e-7c3a-9f54-5a1d2f6b8c90")
 GROUPS = "/admin/auth/group/"
 OWNERS = "/admin/autocomplete/?app_label=tasks&model_name=task&field_name=user"
 OWN_PASSWORD = "/admin/password_change/"
@@ -49,6 +51,8 @@ LISTS = {
     "personal tokens": PERSONAL_TOKENS,
     "tasks": TASKS,
 }
+# What the form for a new task has chosen.
+DEFAULTS = {"priority": 0, "repeat_from": 0}
 # Of the request's session and its operator; a superuser's permissions need none.
 SIGN_IN_QUERIES = 2
 
@@ -136,6 +140,13 @@ def task_form(task: Task, **changes: Any) -> dict[str, Any]:
         "description": (task.description or "").replace("\n", "\r\n"),
         "completed_at_0": f"{completed_at:%Y-%m-%d}" if completed_at else "",
         "completed_at_1": f"{completed_at:%H:%M:%S}" if completed_at else "",
+        "priority": task.priority,
+        "labels": ", ".join(task.labels),
+        "due_on": task.due_on or "",
+        "due_time": task.due_time or "",
+        "time_zone": task.time_zone or "",
+        "start_on": task.start_on or "",
+        "repeat_from": task.repeat_from,
         **changes,
     }
 
@@ -160,7 +171,8 @@ def begun_by(user: User) -> Session:
 
 
 def make_tasks(owner: User, count: int) -> None:
-    Task.objects.bulk_create(Task(user=owner, title=f"Task {n}") for n in range(count))
+    tasks = (Task(user=owner, title=f"Task {n}") for n in range(count))
+    Task.objects.bulk_create(tasks, batch_size=1_000)
 
 
 # --- Every page -------------------------------------------------------------------------------
@@ -199,6 +211,8 @@ def make_tasks(owner: User, count: int) -> None:
         pytest.param(f"{TASKS}{{task}}/change/", 200, id="task"),
         pytest.param(f"{TASKS}{{task}}/delete/", 200, id="delete task"),
         pytest.param(f"{TASKS}{{task}}/history/", 200, id="task's history"),
+        pytest.param(TASK_LISTS, 200, id="lists"),
+        pytest.param(f"{TASK_LISTS}add/", 200, id="add list"),
         pytest.param(GROUPS, 200, id="groups"),
         pytest.param(f"{GROUPS}add/", 200, id="add group"),
         pytest.param(f"{GROUPS}{{group}}/change/", 200, id="group"),
@@ -375,6 +389,18 @@ def test_static_files_are_served_without_debug(path: str) -> None:
         # The owner.
         pytest.param(f"{TASKS}?q=row0@example.com", 3, id="tasks of an owner"),
         pytest.param(f"{TASKS}?q=row0@example.com+task", 3, id="tasks of an owner by title"),
+        pytest.param(f"{TASKS}?trash=no", 2, id="tasks outside of the trash"),
+        pytest.param(
+            f"{TASKS}?state=open&due=none&priority=none&recurring=no&list=any",
+            3,
+            id="tasks by all filters",
+        ),
+        pytest.param(
+            f"{TASKS}?q=row0@example.com&state=open", 3, id="tasks of an owner by a filter"
+        ),
+        # The owner of the list.
+        pytest.param(f"{TASKS}?list={LIST_ID}&state=open", 3, id="tasks of a list by a filter"),
+        pytest.param(TASK_LISTS, 2, id="lists"),
         pytest.param(f"{OWNERS}&term=row", 2, id="owners"),
     ],
 )
@@ -387,7 +413,10 @@ def test_list_queries(
 ) -> None:
     users = [User(email=f"row{n}@example.com") for n in range(rows)]
     User.objects.bulk_create(users)
-    Task.objects.bulk_create(Task(user=user, title="Task") for user in users)
+    lists = [TaskList(user=user, name="Home") for user in users]
+    lists[0].pk = LIST_ID
+    TaskList.objects.bulk_create(lists)
+    Task.objects.bulk_create(Task(user=one.user, title="Task", list=one) for one in lists)
     expires_at = datetime.now(UTC) + timedelta(days=1)
     Session.objects.bulk_create(Session(user=user, expires_at=expires_at) for user in users)
     for user in users:
@@ -568,12 +597,107 @@ def test_title_search_reads_the_newest_tasks(
     alice: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks.admin, "TITLE_SEARCH_TASKS", 2)
+    monkeypatch.setattr(tasks.admin, "SEARCHED_TASKS", 2)
     make_tasks(alice, 4)
 
     response = olga_admin.get(TASKS, {"q": term})
 
     assert {task.title for task in response.context["cl"].result_list} == found
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("state=open", {"today", "late", "soon", "later"}),
+        ("state=completed", {"done"}),
+        ("due=overdue", {"late"}),
+        ("due=today", {"today"}),
+        ("due=week", {"today", "soon"}),
+        ("due=none", {"done"}),
+        ("priority=urgent", {"soon"}),
+        ("priority=none", {"today", "late", "later", "done"}),
+        ("list=inbox", {"late", "soon", "later", "done"}),
+        ("list=any", {"today"}),
+        (f"list={LIST_ID}", {"today"}),
+        ("list=2d23e0ee-4b23-4396-acf7-76094ce9e290", set()),
+        ("recurring=yes", {"later"}),
+        ("recurring=no", {"today", "late", "soon", "done"}),
+        ("due=week&priority=urgent&state=open", {"soon"}),
+        (
+            "due=x&priority=9&list=%00&state=&recurring=zz",
+            {"today", "late", "soon", "later", "done"},
+        ),
+    ],
+)
+def test_tasks_are_filtered(query: str, found: set[str], olga_admin: Client, alice: User) -> None:
+    """Days are those of UTC; what is no choice filters nothing."""
+    days = {"today": 0, "late": -1, "soon": 6, "later": 7, "done": None}
+    day = datetime.now(UTC).date()
+    fields: dict[str, dict[str, Any]] = {
+        "today": {"list": TaskList.objects.create(id=LIST_ID, user=alice, name="Home")},
+        "soon": {"priority": PRIORITIES.index("urgent")},
+        "later": {"recurrence": "FREQ=DAILY"},
+        "done": {"completed_at": timezone.now()},
+    }
+    Task.objects.bulk_create(
+        Task(
+            user=alice,
+            title=title,
+            due_on=None if number is None else day + timedelta(days=number),
+            **fields.get(title, {}),
+        )
+        for title, number in days.items()
+    )
+
+    response = olga_admin.get(f"{TASKS}?{query}")
+
+    assert response.status_code == 200
+    assert {task.title for task in response.context["cl"].result_list} == found
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("state=open", {"Task 2", "Task 3"}),
+        ("due=none", {"Task 2", "Task 3"}),
+        ("priority=none", {"Task 2", "Task 3"}),
+        ("list=any", {"Task 2", "Task 3"}),
+        ("recurring=no", {"Task 2", "Task 3"}),
+        ("trash=no", {f"Task {n}" for n in range(4)}),
+        ("state=open&trash=no", {"Task 2", "Task 3"}),
+        ("state=open&q=alice@example.com", {f"Task {n}" for n in range(4)}),
+        (f"state=open&list={LIST_ID}", {f"Task {n}" for n in range(4)}),
+        (f"q=task&list={LIST_ID}", {f"Task {n}" for n in range(4)}),
+    ],
+)
+def test_filter_reads_the_newest_tasks(
+    query: str,
+    found: set[str],
+    olga_admin: Client,
+    alice: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or all of a person or of a list; what lies in the trash has an index."""
+    monkeypatch.setattr(tasks.admin, "SEARCHED_TASKS", 2)
+    make_tasks(alice, 4)
+    Task.objects.update(list=TaskList.objects.create(id=LIST_ID, user=alice, name="Home"))
+
+    response = olga_admin.get(f"{TASKS}?{query}")
+
+    assert {task.title for task in response.context["cl"].result_list} == found
+
+
+def test_list_leads_to_its_tasks(olga_admin: Client, alice: User) -> None:
+    """From the list of lists, and from its own page."""
+    row = TaskList.objects.create(user=alice, name="Home")
+    Task.objects.create(user=alice, title="Task", list=row)
+    link = f'href="{TASKS}?list={row.pk}"'
+
+    assert link in html(olga_admin.get(TASK_LISTS))
+    assert link in html(olga_admin.get(f"{TASK_LISTS}{row.pk}/change/"))
+    page = html(olga_admin.get(f"{TASKS}?list={row.pk}"))
+    assert "In this list" in page
+    assert "1 task" in page
 
 
 def test_personal_tokens_are_found_by_the_address(
@@ -969,6 +1093,38 @@ def test_tasks_move_into_the_trash_and_back(
     assert after[moved].updated_at == before[moved].updated_at
     assert after[left].deleted_at == before[left].deleted_at
     assert logged(olga) == [(CHANGE, str(after[moved].pk), entry)]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one go", "one by one"])
+def test_subtasks_that_are_restored_with_their_task_stay_its_own(
+    at_once: bool, olga_admin: Client, alice: User
+) -> None:
+    """[O4] Also where the database comes to them before it."""
+    family: list[Task] = []
+    for level in range(3):
+        parent = family[-1] if family else None
+        family.append(Task.objects.create(user=alice, title=f"Level {level}", parent=parent))
+    for task in [family[0]] if at_once else reversed(family):
+        Task.objects.filter(pk=task.pk).update(deleted_at=Now())
+
+    response = act(olga_admin, TASKS, "restore", *family)
+
+    assert told(olga_admin, response) == ["Restored 3 tasks."]
+    restored = Task.objects.filter(deleted_at=None).order_by("title")
+    assert list(restored.values_list("parent__title", flat=True)) == [None, "Level 0", "Level 1"]
+
+
+def test_subtasks_that_are_trashed_with_their_task_come_back_with_it(
+    olga_admin: Client, alice: User
+) -> None:
+    """[O4] Though they were selected as well."""
+    parent = Task.objects.create(user=alice, title="Parent")
+    child = Task.objects.create(user=alice, title="Child", parent=parent)
+    act(olga_admin, TASKS, "move_to_trash", parent, child)
+
+    act(olga_admin, TASKS, "restore", parent)
+
+    assert Task.objects.filter(deleted_at=None, parent=parent).count() == 1
 
 
 @pytest.mark.parametrize("count", [2, 20])
@@ -1373,7 +1529,7 @@ def test_user_page_leads_to_the_personal_tokens(
 
 
 def test_add_task(olga: User, olga_admin: Client, alice: User) -> None:
-    form = {"user": alice.pk, "title": "  Buy milk\t", "description": " two\r\nlitres "}
+    form = {"user": alice.pk, "title": "  Buy milk\t", "description": " two\r\nlitres ", **DEFAULTS}
     completed = {"completed_at_0": "2026-01-02", "completed_at_1": "03:04:05"}
 
     response = olga_admin.post(f"{TASKS}add/", {**form, **completed})
@@ -1408,12 +1564,204 @@ def test_add_task(olga: User, olga_admin: Client, alice: User) -> None:
 def test_add_task_tells_what_is_wrong(
     changes: dict[str, str], message: str, olga_admin: Client, alice: User
 ) -> None:
-    form = {"user": alice.pk, "title": "Buy milk", "description": ""}
+    form = {"user": alice.pk, "title": "Buy milk", "description": "", **DEFAULTS}
 
     page = html(olga_admin.post(f"{TASKS}add/", {**form, **changes}))
 
     assert message in page
     assert not Task.objects.exists()
+
+
+# Each is of several fields; the database keeps them.
+FAULTS = [
+    pytest.param({"due_time": "09:30"}, "due_time", "It needs a day", id="time without a day"),
+    pytest.param(
+        {"due_on": "2026-12-01", "time_zone": "Europe/Berlin"},
+        "time_zone",
+        "It needs a time",
+        id="zone without a time",
+    ),
+    pytest.param(
+        {"due_on": "2026-12-01", "start_on": "2026-12-02"},
+        "start_on",
+        "It is after due_on",
+        id="start after the day",
+    ),
+    pytest.param({"priority": "9"}, "priority", "not one of the available", id="no priority"),
+    pytest.param({"repeat_from": "due"}, "repeat_from", "not one of the available", id="no choice"),
+    pytest.param({"labels": "a, A, a"}, "labels", "a stands here more than once", id="twice"),
+    pytest.param({"labels": "a,,b"}, "labels", "one character that can be seen", id="no label"),
+    pytest.param({"labels": "a\tb"}, "labels", "on one line", id="tab in a label"),
+    pytest.param({"labels": "a\x00"}, "labels", "on one line", id="NUL in a label"),
+    pytest.param({"labels": "x" * 51}, "labels", "At most 50 characters", id="long label"),
+    pytest.param({"labels": ",".join(map(str, range(51)))}, "labels", "At most 50", id="51"),
+]
+
+
+@pytest.mark.parametrize(("changes", "field", "message"), FAULTS)
+@pytest.mark.parametrize("page", ["add", "change"])
+def test_task_form_tells_what_does_not_fit(
+    page: str, changes: dict[str, str], field: str, message: str, olga_admin: Client, task: Task
+) -> None:
+    """[T2] [O3] Beside the field."""
+    before = list(Task.objects.values())
+    path = f"{TASKS}add/" if page == "add" else f"{TASKS}{task.pk}/change/"
+
+    response = olga_admin.post(path, {"user": task.user_id, **task_form(task), **changes})
+
+    assert message in html(response)
+    assert message in response.context["adminform"].form.errors[field][0]
+    assert list(Task.objects.values()) == before
+
+
+def test_task_form_writes_all_fields(olga: User, olga_admin: Client, task: Task) -> None:
+    """[O3] Labels as the API keeps them; and only those of the form, whatever is sent."""
+    form = {
+        "priority": 3,
+        "labels": " Cafe\u0301,errands ",
+        "due_on": "2026-12-01",
+        "due_time": "09:30",
+    }
+    form |= {"time_zone": "Europe/Berlin", "start_on": "2026-11-30", "repeat_from": 1}
+    others = {"recurrence": "FREQ=DAILY", "list": LIST_ID, "parent": task.pk, "series_id": LIST_ID}
+
+    assert_saved(olga_admin.post(f"{TASKS}{task.pk}/change/", task_form(task, **form, **others)))
+
+    changed = Task.objects.get()
+    assert (changed.priority, changed.labels) == (3, ["Caf\xe9", "errands"])
+    assert (changed.due_on, changed.due_time) == (date(2026, 12, 1), time(9, 30))
+    assert (changed.time_zone, changed.start_on) == ("Europe/Berlin", date(2026, 11, 30))
+    assert changed.repeat_from == 1
+    assert (changed.recurrence, changed.list_id, changed.parent_id) == (None, None, None)
+    page = html(olga_admin.get(f"{TASKS}{task.pk}/change/"))
+    assert 'name="labels" value="Caf\xe9, errands"' in page
+    again = task_form(changed, labels="")
+    assert_saved(olga_admin.post(f"{TASKS}{task.pk}/change/", again))
+    assert Task.objects.get().labels == []
+    assert logged(olga)[-1] == (CHANGE, str(task.pk), "Changed labels.")
+
+
+@pytest.fixture
+def routine(alice: User) -> Task:
+    """Alice's, due three days ago; nobody has reckoned its next days."""
+    home = TaskList.objects.create(user=alice, name="Home")
+    above = Task.objects.create(user=alice, title="Household", list=home)
+    day = datetime.now(UTC).date() - timedelta(days=3)
+    fields: dict[str, Any] = {"list": home, "parent": above, "due_on": day}
+    made = Task.objects.create(user=alice, title="Bins", recurrence="FREQ=WEEKLY", **fields)
+    return Task.objects.get(pk=made.pk)
+
+
+NOW = {"completed_at_0": "2026-01-02", "completed_at_1": "03:04:05"}
+
+
+@pytest.mark.parametrize("repeat_from", [0, 1], ids=["due", "completion"])
+@pytest.mark.parametrize("changed", ["it alone", "the base as well"])
+def test_completing_a_routine_makes_the_next_one(
+    changed: str, repeat_from: int, olga_admin: Client, routine: Task
+) -> None:
+    """[Q1] Though its days have to be reckoned before; in one version, and once."""
+    before = repeat_from if changed == "it alone" else 1 - repeat_from
+    Task.objects.filter(pk=routine.pk).update(repeat_from=before)
+    path = f"{TASKS}{routine.pk}/change/"
+
+    assert_saved(olga_admin.post(path, task_form(routine, **NOW, repeat_from=repeat_from)))
+
+    done = Task.objects.get(pk=routine.pk)
+    assert done.next_task_id
+    following = Task.objects.get(pk=done.next_task_id)
+    assert done.due_on
+    base = done.completed_on if repeat_from else done.due_on
+    assert base
+    assert done.completed_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert done.repeat_from == following.repeat_from == repeat_from
+    assert (following.due_on, following.completed_at) == (base + timedelta(days=7), None)
+    assert (following.list_id, following.parent_id) == (done.list_id, done.parent_id)
+    assert following.version == done.version
+    assert done.updated_at > routine.updated_at
+    page = html(olga_admin.get(path))
+    assert f'<a href="{TASKS}{following.pk}/change/">' in page
+    assert f'<a href="{TASKS}{done.parent_id}/change/">Household</a>' in page
+    assert f'<a href="{TASK_LISTS}{done.list_id}/change/">Home</a>' in page
+    assert "FREQ=WEEKLY" in page
+    assert Task.objects.count() == 3
+
+
+def test_reopening_a_routine_takes_the_next_one_back(olga_admin: Client, routine: Task) -> None:
+    """[Q1]"""
+    path = f"{TASKS}{routine.pk}/change/"
+    assert_saved(olga_admin.post(path, task_form(routine, **NOW)))
+    done = Task.objects.get(pk=routine.pk)
+
+    assert_saved(olga_admin.post(path, task_form(done, completed_at_0="", completed_at_1="")))
+
+    assert Task.objects.get(pk=routine.pk).next_task_id is None
+    assert done.next_task_id
+    assert not Task.objects.filter(pk=done.next_task_id).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"due_on": ""}, "recurrence: It needs a day", id="no day"),
+        pytest.param(NOW, "The task has more than 100 subtasks", id="too many copies"),
+    ],
+)
+def test_routine_form_tells_what_does_not_fit(
+    changes: dict[str, str], message: str, olga_admin: Client, routine: Task
+) -> None:
+    """[T2] Of what the form can't change: above the fields."""
+    Task.objects.bulk_create(
+        Task(user_id=routine.user_id, title="Part", list_id=routine.list_id, parent=routine)
+        for _ in range(501)
+    )
+    before = Task.objects.filter(pk=routine.pk).values().get()
+
+    response = olga_admin.post(f"{TASKS}{routine.pk}/change/", task_form(routine, **changes))
+
+    html(response)
+    assert response.context["adminform"].form.non_field_errors()[0].startswith(message)
+    assert Task.objects.filter(pk=routine.pk).values().get() == before
+    assert Task.objects.count() == 503
+
+
+def test_rule_that_is_none_is_told(olga_admin: Client, routine: Task) -> None:
+    """[T2] Written past the API, where nothing reads rules."""
+    Task.objects.filter(pk=routine.pk).update(recurrence="every week")
+
+    response = olga_admin.post(f"{TASKS}{routine.pk}/change/", task_form(routine, **NOW))
+
+    assert "recurrence: RRULE" in html(response)
+    assert Task.objects.get(pk=routine.pk).completed_at is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "queries"),
+    [
+        # The task, its owner, its list and the task above.
+        pytest.param(None, 4, id="form"),
+        # The task, the clock, the task written, the log; three savepoints made and released, of the
+        # page, the form and the first try.
+        pytest.param({"title": "Bins out"}, 10, id="save"),
+        # And back to the last one; the task read again, and written with the days.
+        pytest.param(NOW, 13, id="completion"),
+    ],
+)
+def test_task_page_queries(
+    changes: dict[str, str] | None,
+    queries: int,
+    olga_admin: Client,
+    routine: Task,
+    django_assert_num_queries: CountQueries,
+) -> None:
+    path = f"{TASKS}{routine.pk}/change/"
+    assert_saved(olga_admin.post(path, task_form(routine, title="Bins")))  # content types
+
+    with django_assert_num_queries(SIGN_IN_QUERIES + queries):
+        if changes is None:
+            html(olga_admin.get(path))
+        else:
+            assert_saved(olga_admin.post(path, task_form(routine, **changes)))
 
 
 def test_change_task(olga: User, olga_admin: Client, task: Task) -> None:

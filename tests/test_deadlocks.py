@@ -114,6 +114,7 @@ def test_admin_edits_while_threads_write(alice: User, admin: Browser) -> None:
     def edit() -> None:
         some = random.sample(ids, 5)
         form = {"title": "By Olga", "description": "", "completed_at_0": "", "completed_at_1": ""}
+        form |= {"priority": "0", "repeat_from": "0"}
         assert admin.post(f"{ADMIN}{some[0]}/change/", form).status_code == 302
         action = random.choice(["move_to_trash", "restore"])
         response = admin.post(ADMIN, {"action": action, "_selected_action": some})

@@ -55,6 +55,9 @@ class Versioned(models.Model):
     class Meta:
         abstract = True
 
+    def validate_constraints(self, exclude: Any = None) -> None:
+        """The database does, where the row is written. Django's would be a query for each."""
+
 
 class Stamped(migrations.RunSQL):
     """Lets the database stamp the rows of `table` for whoever writes them without doing so.
