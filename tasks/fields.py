@@ -41,10 +41,12 @@ from .models import (
 )
 from .moving import MoveSerializer, moving, place, renumber
 from .recurring import (
+    NOT_RECKONED,
     CompletionDay,
     Recurrence,
     SkipSerializer,
     Upcoming,
+    UpcomingOf,
     derive,
     reckon,
     skipping,
@@ -306,9 +308,13 @@ TASK = Resource(
     commands={
         "complete": Command(CompletionSerializer, completion),
         "move": Command(MoveSerializer, place, lambda _: moving()),
-        "skip": Command(SkipSerializer, lambda _: {"upcoming": None}, lambda _: skipping()),
+        "skip": Command(SkipSerializer, lambda _: NOT_RECKONED, lambda _: skipping()),
     },
-    inner={"completed_on": CompletionDay(allow_null=True), "upcoming": Upcoming()},
+    inner={
+        "completed_on": CompletionDay(allow_null=True),
+        "upcoming": Upcoming(),
+        "upcoming_of": UpcomingOf(),
+    },
     derive=derive,
     remedies={"tasks_task_reckoned": reckon, "tasks_task_room": renumber},
     conflicting={"partial_update", "complete", "move", "skip"},
@@ -318,8 +324,8 @@ TASK = Resource(
         "tasks_task_recurs": "The task is completed, or doesn't recur: there is nothing to skip.",
         "tasks_task_last": "This is the last day of the rule. Complete the task, or delete it.",
         "tasks_task_occurrence": "The series has a task for that day already.",
-        "tasks_task_copies": "The task has more than 500 subtasks, which the next one would have "
-        "as well. Take its rule off, or some of them.",
+        "tasks_task_copies": "The task has more than 100 subtasks, or more than 1 MiB of text "
+        "in them, which the next one would have as well. Take some of them away, or its rule.",
     },
     faults={
         "tasks_task_list_fk": _NO_LIST,

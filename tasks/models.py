@@ -122,9 +122,10 @@ class Task(Versioned):
     series_start_on = models.DateField(null=True, editable=False)
     # The day of the completion, in the calendar of whoever completed it: recurring.py.
     completed_on = models.DateField(null=True, editable=False)
-    # occurrence_on, and the days of the rule that come next, as far as they are reckoned:
-    # recurring.py. The database can read it, and no rule.
-    upcoming = ArrayField(models.DateField(), null=True, editable=False)
+    # The days of the rule that come next, as far as they are reckoned, and of which rule they are:
+    # recurring.py. The database can read them, and no rule.
+    upcoming = ArrayField(models.DateField(), null=True, blank=True, editable=False)
+    upcoming_of = models.TextField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -172,10 +173,10 @@ class Task(Versioned):
             # What a parent is referred to by. Serves admin's list of one owner's tasks, and the
             # deletion of the owner, as well.
             models.UniqueConstraint(fields=["user", "id"], name="tasks_task_own"),
-            # One occurrence for each day of a series, trash included [Q2].
+            # One occurrence for each day of a series [Q2], and what finds a series.
             models.UniqueConstraint(
-                fields=["series_id", "occurrence_on"],
-                condition=Q(series_id__isnull=False),
+                fields=["user", "series_id", "occurrence_on"],
+                condition=Q(series_id__isnull=False, deleted_at=None),
                 name="tasks_task_occurrence",
             ),
             models.CheckConstraint(
@@ -211,9 +212,12 @@ class Task(Versioned):
                     series_id__isnull=False,
                     series_start_on__isnull=False,
                     occurrence_on__isnull=False,
-                    upcoming__0=F("occurrence_on"),
                 ),
                 name="tasks_task_series",
+            ),
+            models.CheckConstraint(
+                condition=Q(completed_on=None) | Q(completed_at__isnull=False),
+                name="tasks_task_completed_on",
             ),
             models.CheckConstraint(
                 condition=Q(repeat_from__lt=len(REPEATS_FROM)), name="tasks_task_repeat_from"

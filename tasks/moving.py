@@ -73,26 +73,26 @@ def moving() -> Work:
     goal = """tasks_goal(
         clock.user_id, %(id)s, clock.version,
         %(names_list)s, %(list_id)s::uuid, %(names_parent)s, %(parent_id)s::uuid,
-        %(neighbour_id)s::uuid, %(is_before)s
+        %(neighbour_id)s::uuid, %(is_before)s, {is_admitted}
     ) AS goal"""
     differs = """ROW(item.list_id, item.parent_id, item.position)
         IS DISTINCT FROM ROW(goal.list_id, goal.parent_id, goal.place)"""
-    return writes.of_one_row(
-        resource,
-        "move",
-        lambda sources, found: (
-            f"""
+
+    def statement(sources: str, found: str) -> str:
+        # Nothing is numbered anew for what a precondition is against.
+        of_current = MATCHES.replace("item.", "current.")
+        is_admitted = of_current if "current" in sources else "true"
+        return f"""
             UPDATE {resource.table} AS item
                SET list_id = goal.list_id, parent_id = goal.parent_id, position = goal.place,
                    version = CASE WHEN {differs} THEN clock.version ELSE item.version END,
                    updated_at = CASE WHEN {differs} THEN statement_timestamp()
                                      ELSE item.updated_at END
-              FROM {sources}, {goal} WHERE {found}
+              FROM {sources}, {goal.format(is_admitted=is_admitted)} WHERE {found}
             RETURNING {writes.returned(resource)}
         """
-        ),
-        differs=differs,
-    )
+
+    return writes.of_one_row(resource, "move", statement, differs=differs)
 
 
 # In their order, behind all that there is and before all that comes: by the version, then by their

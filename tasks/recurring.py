@@ -1,12 +1,13 @@
 """How a task comes again: its rule as a field, and the days of it that the database is told.
 
-PostgreSQL can't read rules. So a task has its next days beside its rule, in `upcoming`: triggers
-make the next occurrence by them, whoever completes this one (migration 0027), in the same statement
-and round trip. Where they don't reach, or the rule counts from the completion, the triggers refuse;
-then the rule is read here, and the work is done again with the days that it wants.
+PostgreSQL can't read rules. So a task has its next days beside its rule, in `upcoming`, and in
+`upcoming_of` what they are the days of: triggers make the next occurrence by them, whoever
+completes this one (migration 0027), in the same statement and round trip. Where they don't reach,
+or are those of another rule or day, and where the rule counts from the completion, the triggers
+refuse; then the rule is read here, and the work is done again with the days that it wants.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -32,6 +33,8 @@ UPCOMING_MAX = 32
 # In `upcoming`: no day comes after those before it.
 NEVER = date.max
 
+NOT_RECKONED: Mapping[str, Any] = {"upcoming": None, "upcoming_of": None}
+
 _ZONE_HEADER = "X-Time-Zone"
 _DAY = timedelta(days=1)
 
@@ -50,10 +53,9 @@ class Recurrence(Text):
             raise ValidationError([_fault(error)]) from None
 
 
-class Upcoming(Stored):
-    """Days that are reckoned, a column that no client sees. Where none are sent they stay."""
+class _Reckoned(Stored):
+    """Of the days that are reckoned. Where none are sent they stay."""
 
-    sql_type = "date[]"
     allow_null = True
     read_only = False
 
@@ -64,6 +66,18 @@ class Upcoming(Stored):
     @property
     def differs_sql(self) -> str:
         return "false"
+
+
+class Upcoming(_Reckoned):
+    """The days of a rule that come next."""
+
+    sql_type = "date[]"
+
+
+class UpcomingOf(_Reckoned):
+    """Which rule's these are, and from which day it counts."""
+
+    sql_type = "text"
 
 
 class CompletionDay(Day):
@@ -87,13 +101,14 @@ class SkipSerializer(StrictSerializer):
 def derive(values: Mapping[str, Any], headers: Mapping[str, Any]) -> Mapping[str, Any]:
     """What follows from a rule that is written, and from a completion. Raises ValidationError."""
     derived: dict[str, Any] = {}
+    day = _day_of_caller(headers)
     if "is_completed" in values:
-        derived["completed_on"] = _day_of_caller(headers).isoformat()
-        derived["upcoming"] = None
-    if values.get("recurrence") is not None:
+        derived["completed_on"] = day.isoformat() if values["is_completed"] else None
+        derived |= NOT_RECKONED
+    if (text := values.get("recurrence")) is not None:
         start = values.get("due_on")
-        # No days at all are what the table refuses, and the row is read.
-        derived["upcoming"] = _array([]) if start is None else _begun(values["recurrence"], start)
+        # The days of nothing are what the table refuses, and the row is read.
+        derived |= {"upcoming": None, "upcoming_of": ""} if start is None else _begun(text, start)
     return derived
 
 
@@ -101,60 +116,66 @@ def reckon(caller: Caller, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     """The days that a work on a task wants, which the table refused for the lack of them.
 
     Takes a query, and another one where the rule counts from the completion. Raises
-    ValidationError where a new rule has no days, and NotFound where there is no such task any more.
+    ValidationError where a new rule has no days, or SQL wrote one that is none, and NotFound where
+    there is no such task any more.
     """
     task = Task.objects.owned_by(caller.user_id).filter(pk=parameters["id"]).first()
     if task is None:
         raise NotFound()
-    return reckoned(task, parameters)
+    try:
+        return reckoned(task, parameters)
+    except RuleError as error:
+        raise ValidationError({"recurrence": [_fault(error)]}) from None
 
 
 def reckoned(task: Task, changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same of a task that was read. `changes` are by the fields' names, as clients write them.
 
-    Without `is_completed` among them it is about the day after this occurrence.
+    Without `is_completed` among them it is about the day after this occurrence. Raises RuleError.
     """
     text = changes.get("recurrence", task.recurrence)
     start, occurrence = task.series_start_on, task.occurrence_on
     if text != task.recurrence:  # a series begins
         start = occurrence = changes.get("due_on", task.due_on)
     if text is None or start is None or occurrence is None:
-        return {"upcoming": None}
-    if text != task.recurrence:
-        _validate(text, start)
-    rule = Rule.parse(text)
+        return NOT_RECKONED
+    is_new = text != task.recurrence
+    rule = _read(text, start, is_new=is_new)
     is_completion = bool(changes.get("is_completed"))
     repeat_from = changes.get("repeat_from", REPEATS_FROM[task.repeat_from])
     if not is_completion:
-        return {"upcoming": _listed(occurrence, rule.days(start, occurrence + _DAY))}
+        return _reckoned(text, "from", start, rule.days(start, occurrence + _DAY))
     zone = changes.get("time_zone", task.time_zone)
     day = today(zone, datetime.now(UTC))
     if zone is None and "completed_on" in changes:
         day = date.fromisoformat(changes["completed_on"])
     if repeat_from == "completion":
-        upcoming = _array([occurrence, day, _following(task, rule, day)])
-    else:
-        first = max(occurrence + _DAY, day)
-        upcoming = _listed(occurrence, rule.days(start, first))
-    return {"completed_on": day.isoformat(), "upcoming": upcoming}
+        taken = {occurrence} if is_new else _days_of_series(task)
+        days = _following(rule, day, taken)
+        return {"completed_on": day.isoformat(), **_reckoned(text, "completed", day, days)}
+    days = rule.days(start, max(occurrence + _DAY, day))
+    return {"completed_on": day.isoformat(), **_reckoned(text, "from", start, days)}
 
 
 @cache
 def skipping() -> Work:
     """Moves an occurrence to the next day of its rule. By `upcoming`, where it is reckoned anew."""
     resource = RESOURCES["task"]
-    # Of another occurrence what was reckoned says nothing.
-    known = """CASE WHEN (%(upcoming)s::date[])[1] = item.occurrence_on THEN %(upcoming)s::date[]
-                    ELSE item.upcoming END"""
+    of = "tasks_days_of(item.recurrence, 'from', item.series_start_on)"
     return writes.of_one_row(
         resource,
         "skip",
         lambda sources, found: (
             f"""
             UPDATE {resource.table} AS item
-               SET (occurrence_on, due_on, start_on, upcoming) = (
-                       SELECT day, day, item.start_on + (day - item.due_on), known.upcoming[2:]
-                         FROM (SELECT {known} AS upcoming) AS known
+               SET (occurrence_on, due_on, start_on, upcoming, upcoming_of) = (
+                       SELECT day, day, tasks_shifted(item.start_on, day - item.due_on),
+                              known.upcoming[2:], {of}
+                         FROM (
+                             SELECT CASE WHEN %(upcoming_of)s = {of} THEN %(upcoming)s::date[]
+                                         WHEN item.upcoming_of = {of} THEN item.upcoming
+                                    END AS upcoming
+                         ) AS known
                         CROSS JOIN LATERAL tasks_skipped_to(
                             item.recurrence, item.completed_at, known.upcoming
                         ) AS day
@@ -176,42 +197,49 @@ def _day_of_caller(headers: Mapping[str, Any]) -> date:
     return today(zone, datetime.now(UTC))
 
 
-def _begun(text: str, start: date) -> str:
+def _begun(text: str, start: date) -> Mapping[str, Any]:
     """The first days of a new series. Raises ValidationError."""
-    _validate(text, start)
-    return _listed(start, Rule.parse(text).days(start, start + _DAY))
-
-
-def _validate(text: str, start: date) -> None:
     try:
-        Rule.parse(text).validate(start)
+        rule = _read(text, start, is_new=True)
     except RuleError as error:
         raise ValidationError({"recurrence": [_fault(error)]}) from None
+    return _reckoned(text, "from", start, rule.days(start, start + _DAY))
 
 
-def _listed(occurrence: date, days: Iterator[date]) -> str:
+def _read(text: str, start: date, *, is_new: bool) -> Rule:
+    """The rule; a new one has days. Raises RuleError."""
+    rule = Rule.parse(text)
+    if is_new:
+        rule.validate(start)
+    return rule
+
+
+def _reckoned(text: str, since: str, day: date, days: Iterator[date]) -> Mapping[str, Any]:
+    """The parameters of a work: the days, and what they are of, as tasks_days_of() says it.
+
+    As texts, of which a null is no other type: statements have one form for both.
+    """
     following = list(islice(days, UPCOMING_MAX))
     end = [NEVER] if len(following) < UPCOMING_MAX else []
-    return _array([occurrence, *following, *end])
+    listed = ",".join(each.isoformat() for each in [*following, *end])
+    return {"upcoming": f"{{{listed}}}", "upcoming_of": f"{text} {since} {day.isoformat()}"}
 
 
-def _array(days: Sequence[date]) -> str:
-    """As a text, of which a null is no other type: statements have one form for both."""
-    return f"{{{','.join(day.isoformat() for day in days)}}}"
+def _days_of_series(task: Task) -> Collection[date | None]:
+    series = Task.objects.owned_by(task.user_id).filter(series_id=task.series_id, deleted_at=None)
+    return set(series.values_list("occurrence_on", flat=True))
 
 
-def _following(task: Task, rule: Rule, day: date) -> date:
+def _following(rule: Rule, day: date, taken: Collection[date | None]) -> Iterator[date]:
     """The next day after a completion on `day`, from which the rule counts.
 
-    None that the series has: what is completed before it is due may stand there itself. COUNT is of
-    what it has, for its days aren't known before they are completed.
+    None that is `taken` by the series: what is completed before it is due may stand there itself.
+    COUNT is of these, for the days aren't known before they are completed.
     """
-    series = Task.objects.owned_by(task.user_id).filter(series_id=task.series_id, deleted_at=None)
-    taken = set(series.values_list("occurrence_on", flat=True))
     if rule.count is not None and len(taken) >= rule.count:
-        return NEVER
+        return iter(())
     days = replace(rule, count=None).days(day, day + _DAY)
-    return next((each for each in days if each not in taken), NEVER)
+    return islice((each for each in days if each not in taken), 1)
 
 
 def _fault(error: RuleError) -> ErrorDetail:

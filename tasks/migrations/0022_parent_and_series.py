@@ -60,8 +60,13 @@ class Migration(migrations.Migration):
             model_name="task",
             name="upcoming",
             field=django.contrib.postgres.fields.ArrayField(
-                base_field=models.DateField(), editable=False, null=True, size=None
+                base_field=models.DateField(), blank=True, editable=False, null=True, size=None
             ),
+        ),
+        migrations.AddField(
+            model_name="task",
+            name="upcoming_of",
+            field=models.TextField(blank=True, editable=False, null=True),
         ),
         Stamped("tasks_task", "task", (*BEFORE, *COLUMNS), columns_before=BEFORE),
     ]

@@ -31,8 +31,8 @@ class Migration(migrations.Migration):
         AddUniqueConcurrently(
             model_name="task",
             constraint=models.UniqueConstraint(
-                condition=models.Q(("series_id__isnull", False)),
-                fields=("series_id", "occurrence_on"),
+                condition=models.Q(("deleted_at", None), ("series_id__isnull", False)),
+                fields=("user", "series_id", "occurrence_on"),
                 name="tasks_task_occurrence",
             ),
         ),

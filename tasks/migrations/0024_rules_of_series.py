@@ -15,11 +15,16 @@ CONSTRAINTS = (
                 ("occurrence_on__isnull", False),
                 ("series_id__isnull", False),
                 ("series_start_on__isnull", False),
-                ("upcoming__0", models.F("occurrence_on")),
             ),
             _connector="OR",
         ),
         name="tasks_task_series",
+    ),
+    models.CheckConstraint(
+        condition=models.Q(
+            ("completed_on", None), ("completed_at__isnull", False), _connector="OR"
+        ),
+        name="tasks_task_completed_on",
     ),
     models.CheckConstraint(
         condition=models.Q(("repeat_from__lt", 2)), name="tasks_task_repeat_from"

@@ -25,43 +25,78 @@ ADD_DAY_IN = """
     END
 """
 
+# A UUIDv7, as the application makes them: PostgreSQL has none before 18. A random one of version 4,
+# with the time in milliseconds in its first 48 bits, and the version's two bits more.
+ADD_NEW_ID = """
+    CREATE FUNCTION tasks_new_id() RETURNS uuid
+    LANGUAGE sql VOLATILE AS $$
+        SELECT encode(set_bit(set_bit(
+                   overlay(uuid_send(gen_random_uuid()) PLACING
+                           substring(int8send(floor(
+                               extract(epoch FROM clock_timestamp()) * 1000
+                           )::bigint) FROM 3) FROM 1 FOR 6),
+                   52, 1), 53, 1), 'hex')::uuid
+    $$
+"""
+
 # A new rule begins a series. Its days are reckoned by the application (tasks.recurring), which
-# sends them along; by whoever doesn't, when they are needed. By its name it runs before what
-# completes.
+# sends them along and says of what they are: the rule, and the day from which it counts. Days of
+# anything else aren't taken; without any they are reckoned when they are needed. By its name it
+# runs before what completes.
 ADD_SERIES = """
     CREATE FUNCTION tasks_task_series() RETURNS trigger
     LANGUAGE plpgsql AS $$
     DECLARE
-        is_new boolean := TG_OP = 'INSERT';
-        reckoned date[] := NEW.upcoming;
+        is_new boolean := TG_OP = 'INSERT' OR NEW.recurrence IS DISTINCT FROM OLD.recurrence;
+        is_completion boolean := TG_OP = 'UPDATE' AND OLD.completed_at IS NULL
+                                 AND NEW.completed_at IS NOT NULL;
     BEGIN
-        IF TG_OP = 'UPDATE' THEN
-            is_new := NEW.recurrence IS DISTINCT FROM OLD.recurrence;
-            IF NEW.upcoming IS NOT DISTINCT FROM OLD.upcoming THEN
-                reckoned := NULL;
-            END IF;
-        END IF;
         IF NEW.recurrence IS NULL OR NEW.due_on IS NULL THEN -- the latter is refused by a rule
             NEW.series_id := NULL;
             NEW.series_start_on := NULL;
             NEW.occurrence_on := NULL;
             NEW.upcoming := NULL;
-        ELSIF is_new THEN
-            IF reckoned IS NOT NULL AND reckoned[1] IS DISTINCT FROM NEW.due_on THEN
-                PERFORM tasks_refuse('tasks_task_reckoned');
-            END IF;
+            NEW.upcoming_of := NULL;
+            RETURN NEW;
+        END IF;
+        IF is_new THEN
             NEW.series_id := NEW.id;
+            IF EXISTS (
+                SELECT FROM tasks_task
+                 WHERE user_id = NEW.user_id AND series_id = NEW.id AND id <> NEW.id
+            ) THEN -- those of the series that it began before keep that name
+                NEW.series_id := tasks_new_id();
+            END IF;
             NEW.series_start_on := NEW.due_on;
             NEW.occurrence_on := NEW.due_on;
-            NEW.upcoming := coalesce(reckoned, ARRAY[NEW.due_on]);
-        ELSIF NEW.repeat_from <> OLD.repeat_from THEN
-            NEW.upcoming := ARRAY[NEW.occurrence_on];
-        ELSIF NEW.upcoming[1] IS DISTINCT FROM NEW.occurrence_on THEN -- reckoned from another day
+            IF TG_OP = 'UPDATE' AND OLD.completed_at IS NULL THEN
+                NEW.next_task_id := NULL; -- of the other series
+            END IF;
+        END IF;
+        IF NEW.upcoming_of = tasks_days_of(NEW.recurrence, 'from', NEW.series_start_on)
+           OR is_completion AND starts_with(NEW.upcoming_of, NEW.recurrence || ' completed ') THEN
+            RETURN NEW;
+        END IF;
+        IF NOT is_new THEN
             NEW.upcoming := OLD.upcoming;
+            NEW.upcoming_of := OLD.upcoming_of;
+        ELSIF NEW.upcoming_of IS NULL OR TG_OP = 'UPDATE' AND NEW.upcoming_of = OLD.upcoming_of THEN
+            NEW.upcoming := NULL;
+            NEW.upcoming_of := NULL;
+        ELSE
+            PERFORM tasks_refuse('tasks_task_reckoned');
         END IF;
         RETURN NEW;
     END
     $$
+"""
+# What `upcoming` are the days of.
+ADD_DAYS_OF = """
+    CREATE FUNCTION tasks_days_of(rule text, since text, day date) RETURNS text
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+        SELECT rule || ' ' || since || ' ' || to_char(day, 'YYYY-MM-DD');
+    END
 """
 ADD_SERIES_INSERT_TRIGGER = """
     CREATE TRIGGER tasks_task_series_insert BEFORE INSERT ON tasks_task
@@ -70,87 +105,94 @@ ADD_SERIES_INSERT_TRIGGER = """
 """
 ADD_SERIES_UPDATE_TRIGGER = """
     CREATE TRIGGER tasks_task_series_update
-    BEFORE UPDATE OF recurrence, repeat_from, upcoming ON tasks_task
+    BEFORE UPDATE OF recurrence, upcoming, upcoming_of ON tasks_task
     FOR EACH ROW WHEN (
-        NEW.recurrence IS DISTINCT FROM OLD.recurrence
-        OR NEW.recurrence IS NOT NULL
-           AND ROW(NEW.repeat_from, NEW.upcoming[1])
-               IS DISTINCT FROM ROW(OLD.repeat_from, NEW.occurrence_on)
+        ROW(NEW.recurrence, NEW.upcoming, NEW.upcoming_of)
+        IS DISTINCT FROM ROW(OLD.recurrence, OLD.upcoming, OLD.upcoming_of)
     )
     EXECUTE FUNCTION tasks_task_series()
 """
 
+# Days are those of the years 1 to 9999, as clients have them.
+ADD_SHIFTED = """
+    CREATE FUNCTION tasks_shifted(day date, days integer) RETURNS date
+    LANGUAGE sql IMMUTABLE
+    BEGIN ATOMIC
+        SELECT CASE WHEN days < date '0001-01-01' - day THEN date '0001-01-01'
+                    WHEN days > date '9999-12-31' - day THEN date '9999-12-31'
+                    ELSE day + days END;
+    END
+"""
+
 # Completing an occurrence makes the next one, by the days that are reckoned, with copies of its
-# subtasks; or finds the one that there is for that day, in the trash as well. By its name it runs
-# behind what stamps, and so under the clock, and with the row's new version.
+# subtasks; or finds the one that there is for that day. By its name it runs behind what stamps, and
+# so under the clock, and with the row's new version.
 ADD_NEXT = """
     CREATE FUNCTION tasks_task_succeed() RETURNS trigger
     LANGUAGE plpgsql AS $$
     DECLARE
         never constant date := '9999-12-31';
-        copies_max constant integer := 500;
+        copies_max constant integer := 100;
+        bytes_max constant integer := 1048576;
         today date := coalesce(
             tasks_day_in(NEW.time_zone, statement_timestamp()),
             NEW.completed_on,
             (statement_timestamp() AT TIME ZONE 'UTC')::date
         );
+        counts_from_completion boolean := NEW.repeat_from = 1;
         next_on date;
         moved_by integer;
-        copied integer;
-        counts_from_completion boolean := NEW.repeat_from = 1;
+        copied record;
     BEGIN
         NEW.completed_on := today;
-        IF counts_from_completion THEN
-            -- reckoned for this completion: the occurrence, today, the next one
-            IF NEW.upcoming[2] = today THEN
-                next_on := NEW.upcoming[3];
+        IF NOT counts_from_completion THEN
+            IF NEW.upcoming_of = tasks_days_of(NEW.recurrence, 'from', NEW.series_start_on) THEN
+                SELECT min(day) INTO next_on FROM unnest(NEW.upcoming) AS day
+                 WHERE day >= today AND day > NEW.occurrence_on;
             END IF;
-        ELSE
-            SELECT min(day) INTO next_on FROM unnest(NEW.upcoming[2:]) AS day WHERE day >= today;
+        ELSIF NEW.upcoming_of = tasks_days_of(NEW.recurrence, 'completed', today) THEN
+            next_on := NEW.upcoming[1];
         END IF;
         IF next_on IS NULL THEN
             PERFORM tasks_refuse('tasks_task_reckoned');
         END IF;
-        IF counts_from_completion THEN -- holds for this completion alone
-            NEW.upcoming := ARRAY[NEW.occurrence_on];
+        IF next_on <> never THEN
+            moved_by := next_on - NEW.due_on;
+            INSERT INTO tasks_task (
+                id, user_id, title, description, priority, labels,
+                due_on, due_time, time_zone, start_on, list_id, parent_id, position,
+                recurrence, repeat_from, series_id, occurrence_on,
+                series_start_on, upcoming, upcoming_of, version, created_at, updated_at
+            ) VALUES (
+                tasks_new_id(), NEW.user_id, NEW.title, NEW.description, NEW.priority, NEW.labels,
+                next_on, NEW.due_time, NEW.time_zone, tasks_shifted(NEW.start_on, moved_by),
+                NEW.list_id, NEW.parent_id, NEW.position,
+                NEW.recurrence, NEW.repeat_from, NEW.series_id, next_on,
+                CASE WHEN counts_from_completion THEN today ELSE NEW.series_start_on END,
+                CASE WHEN NOT counts_from_completion
+                     THEN NEW.upcoming[array_position(NEW.upcoming, next_on) + 1:] END,
+                CASE WHEN NOT counts_from_completion THEN NEW.upcoming_of END,
+                NEW.version, statement_timestamp(), statement_timestamp()
+            )
+            ON CONFLICT (user_id, series_id, occurrence_on)
+                  WHERE series_id IS NOT NULL AND deleted_at IS NULL DO NOTHING
+            RETURNING id INTO NEW.next_task_id;
         END IF;
+        -- What was sent for this completion may leave out days, and is of no other use.
+        NEW.upcoming := CASE WHEN NEW.recurrence = OLD.recurrence THEN OLD.upcoming END;
+        NEW.upcoming_of := CASE WHEN NEW.recurrence = OLD.recurrence THEN OLD.upcoming_of END;
         IF next_on = never THEN
             RETURN NEW;
         END IF;
-        moved_by := next_on - NEW.due_on;
-        INSERT INTO tasks_task (
-            id, user_id, title, description, priority, labels,
-            due_on, due_time, time_zone, start_on, list_id, parent_id, position,
-            recurrence, repeat_from, series_id, occurrence_on,
-            series_start_on, upcoming, version, created_at, updated_at
-        ) VALUES (
-            gen_random_uuid(), NEW.user_id, NEW.title, NEW.description, NEW.priority, NEW.labels,
-            next_on, NEW.due_time, NEW.time_zone, NEW.start_on + moved_by,
-            NEW.list_id, NEW.parent_id, NEW.position,
-            NEW.recurrence, NEW.repeat_from, NEW.series_id, next_on,
-            CASE WHEN counts_from_completion THEN today ELSE NEW.series_start_on END,
-            CASE WHEN counts_from_completion THEN ARRAY[next_on]
-                 ELSE NEW.upcoming[array_position(NEW.upcoming, next_on):] END,
-            NEW.version, statement_timestamp(), statement_timestamp()
-        )
-        ON CONFLICT (series_id, occurrence_on) WHERE series_id IS NOT NULL DO NOTHING
-        RETURNING id INTO NEW.next_task_id;
-        IF NOT FOUND THEN
+        IF NEW.next_task_id IS NULL THEN
             SELECT id INTO NEW.next_task_id FROM tasks_task
-             WHERE series_id = NEW.series_id AND occurrence_on = next_on;
-            -- one that was taken back comes again, with what went with it
-            WITH revived AS (
-                UPDATE tasks_task SET deleted_at = NULL, version = NEW.version
-                 WHERE id = NEW.next_task_id AND deleted_at IS NOT NULL
-                RETURNING user_id, version, id
-            )
-            INSERT INTO todo_project_change (user_id, version, type, id)
-            SELECT user_id, version, 'task', id FROM revived
-            ON CONFLICT DO NOTHING;
+             WHERE user_id = NEW.user_id AND series_id = NEW.series_id
+               AND occurrence_on = next_on AND deleted_at IS NULL;
             RETURN NEW;
         END IF;
         INSERT INTO todo_project_change (user_id, version, type, id)
-        VALUES (NEW.user_id, NEW.version, 'task', NEW.next_task_id);
+        VALUES (NEW.user_id, NEW.version, 'task', NEW.next_task_id)
+        ON CONFLICT DO NOTHING;
         -- A subtask that has a next occurrence itself is history. One that recurs keeps its days.
         WITH RECURSIVE below AS (
             SELECT task.*, 1 AS level FROM tasks_task AS task
@@ -161,36 +203,41 @@ ADD_NEXT = """
               FROM below JOIN tasks_task AS task ON task.parent_id = below.id
              WHERE task.user_id = NEW.user_id AND task.deleted_at IS NULL
                AND task.next_task_id IS NULL AND level < 5
-        ), bounded AS (
-            SELECT * FROM below LIMIT copies_max + 1
         ), named AS MATERIALIZED (
-            SELECT *, gen_random_uuid() AS copy_id FROM bounded
+            SELECT *, tasks_new_id() AS copy_id,
+                   recurrence IS NOT NULL AND completed_at IS NULL AS recurs
+              FROM below LIMIT copies_max + 1
         ), copies AS (
             INSERT INTO tasks_task (
                 id, user_id, title, description, priority, labels,
                 due_on, due_time, time_zone, start_on, list_id, parent_id, position,
                 recurrence, repeat_from, series_id, occurrence_on,
-                series_start_on, upcoming, version, created_at, updated_at
+                series_start_on, upcoming, upcoming_of, version, created_at, updated_at
             )
             SELECT task.copy_id, task.user_id, task.title, task.description, task.priority,
-                   task.labels, task.due_on + shift, task.due_time, task.time_zone,
-                   task.start_on + shift, task.list_id, coalesce(parent.copy_id, NEW.next_task_id),
-                   task.position, task.recurrence, task.repeat_from,
-                   CASE WHEN task.series_id IS NOT NULL THEN task.copy_id END, task.occurrence_on,
-                   task.series_start_on, task.upcoming,
+                   task.labels, tasks_shifted(task.due_on, shift), task.due_time, task.time_zone,
+                   tasks_shifted(task.start_on, shift), NEW.list_id,
+                   coalesce(parent.copy_id, NEW.next_task_id), task.position,
+                   CASE WHEN task.recurs THEN task.recurrence END, task.repeat_from,
+                   CASE WHEN task.recurs THEN task.copy_id END,
+                   CASE WHEN task.recurs THEN task.occurrence_on END,
+                   CASE WHEN task.recurs THEN task.series_start_on END,
+                   CASE WHEN task.recurs THEN task.upcoming END,
+                   CASE WHEN task.recurs THEN task.upcoming_of END,
                    NEW.version, statement_timestamp(), statement_timestamp()
               FROM named AS task
               LEFT JOIN named AS parent ON parent.id = task.parent_id
              CROSS JOIN LATERAL (
-                 SELECT CASE WHEN task.recurrence IS NULL THEN moved_by ELSE 0 END AS shift
+                 SELECT CASE WHEN task.recurs THEN 0 ELSE moved_by END AS shift
              ) AS moved
-            RETURNING user_id, version, id
+            RETURNING user_id, version, id, octet_length(description) AS bytes
         ), logged AS (
             INSERT INTO todo_project_change (user_id, version, type, id)
             SELECT user_id, version, 'task', id FROM copies
+            ON CONFLICT DO NOTHING
         )
-        SELECT count(*) INTO copied FROM copies;
-        IF copied > copies_max THEN
+        SELECT count(*) AS rows, coalesce(sum(bytes), 0) AS bytes INTO copied FROM copies;
+        IF copied.rows > copies_max OR copied.bytes > bytes_max THEN
             PERFORM tasks_refuse('tasks_task_copies');
         END IF;
         RETURN NEW;
@@ -208,7 +255,8 @@ ADD_NEXT_TRIGGER = """
 """
 
 # Reopening takes the next occurrence back, while nobody has touched it or what it was made with.
-# Into the trash: from there another completion brings it back.
+# By way of the trash, so that its last change is told and stamped as this one; then for good, since
+# another completion makes another one, of what the task is by then.
 ADD_TAKE_BACK = """
     CREATE FUNCTION tasks_task_take_back() RETURNS trigger
     LANGUAGE plpgsql AS $$
@@ -248,6 +296,7 @@ ADD_TAKE_BACK = """
             INSERT INTO todo_project_change (user_id, version, type, id)
             SELECT user_id, version, 'task', id FROM taken
             ON CONFLICT DO NOTHING;
+            DELETE FROM tasks_task WHERE id = made.id;
             NEW.next_task_id := NULL;
         END IF;
         RETURN NEW;
@@ -266,6 +315,32 @@ ADD_TAKE_BACK_TRIGGER = """
 """
 
 
+# What comes out of the trash to a series that has another task for its day by now goes on by itself.
+ADD_TO_SERIES = """
+    CREATE FUNCTION tasks_task_to_series() RETURNS trigger
+    LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (
+            SELECT FROM tasks_task
+             WHERE user_id = NEW.user_id AND series_id = NEW.series_id
+               AND occurrence_on = NEW.occurrence_on AND deleted_at IS NULL
+        ) THEN
+            NEW.series_id := tasks_new_id();
+        END IF;
+        RETURN NEW;
+    END
+    $$
+"""
+ADD_TO_SERIES_TRIGGER = """
+    CREATE TRIGGER tasks_task_to_series
+    BEFORE UPDATE OF deleted_at ON tasks_task
+    FOR EACH ROW WHEN (
+        OLD.deleted_at IS NOT NULL AND NEW.deleted_at IS NULL AND NEW.series_id IS NOT NULL
+    )
+    EXECUTE FUNCTION tasks_task_to_series()
+"""
+
+
 def _trigger(name: str, sql: str) -> migrations.RunSQL:
     return migrations.RunSQL(sql, reverse_sql=f"DROP TRIGGER {name} ON tasks_task")
 
@@ -277,6 +352,9 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL(ADD_DAY_IN, reverse_sql="DROP FUNCTION tasks_day_in(text, timestamptz)"),
+        migrations.RunSQL(ADD_NEW_ID, reverse_sql="DROP FUNCTION tasks_new_id()"),
+        migrations.RunSQL(ADD_DAYS_OF, reverse_sql="DROP FUNCTION tasks_days_of(text, text, date)"),
+        migrations.RunSQL(ADD_SHIFTED, reverse_sql="DROP FUNCTION tasks_shifted(date, integer)"),
         migrations.RunSQL(ADD_SERIES, reverse_sql="DROP FUNCTION tasks_task_series()"),
         _trigger("tasks_task_series_insert", ADD_SERIES_INSERT_TRIGGER),
         _trigger("tasks_task_series_update", ADD_SERIES_UPDATE_TRIGGER),
@@ -284,4 +362,6 @@ class Migration(migrations.Migration):
         _trigger("tasks_task_succeed", ADD_NEXT_TRIGGER),
         migrations.RunSQL(ADD_TAKE_BACK, reverse_sql="DROP FUNCTION tasks_task_take_back()"),
         _trigger("tasks_task_take_back", ADD_TAKE_BACK_TRIGGER),
+        migrations.RunSQL(ADD_TO_SERIES, reverse_sql="DROP FUNCTION tasks_task_to_series()"),
+        _trigger("tasks_task_to_series", ADD_TO_SERIES_TRIGGER),
     ]

@@ -43,7 +43,7 @@ ADD_GOAL = """
     CREATE FUNCTION tasks_goal(
         owner uuid, task_id uuid, clock_version bigint,
         names_list boolean, new_list_id uuid, names_parent boolean, new_parent_id uuid,
-        neighbour_id uuid, is_before boolean
+        neighbour_id uuid, is_before boolean, is_admitted boolean
     ) RETURNS TABLE (list_id uuid, parent_id uuid, place text)
     LANGUAGE plpgsql AS $$
     DECLARE
@@ -55,6 +55,7 @@ ADD_GOAL = """
         key text;
         sql text := 'SELECT id, position FROM tasks_task
                       WHERE user_id = $1 AND deleted_at IS NULL AND %s AND %s
+                        AND NOT (position = $4 AND completed_at IS NOT NULL)
                       ORDER BY %s %4$s, position %4$s, id %4$s LIMIT 1';
     BEGIN
         SELECT moved.list_id, moved.parent_id, moved.position INTO task FROM tasks_task AS moved
@@ -99,7 +100,7 @@ ADD_GOAL = """
         key := CASE WHEN parent_id IS NOT NULL THEN 'parent_id' ELSE 'list_id' END;
         IF neighbour_id IS NULL THEN
             EXECUTE format(sql, siblings, 'true', key, 'DESC') INTO next_one
-              USING owner, list_id, parent_id;
+              USING owner, list_id, parent_id, '';
         ELSIF is_before THEN
             EXECUTE format(sql, siblings, '(position, id) < ($4, $5)', key, 'DESC') INTO next_one
               USING owner, list_id, parent_id, neighbour.position, neighbour_id;
@@ -118,7 +119,7 @@ ADD_GOAL = """
         ELSE
             place := tasks_position_between(neighbour.position, next_one.position);
         END IF;
-        IF place IS NULL OR length(place) > position_max THEN
+        IF is_admitted AND (place IS NULL OR length(place) > position_max) THEN
             PERFORM tasks_refuse('tasks_task_room');
         END IF;
         RETURN NEXT;
@@ -136,13 +137,13 @@ ADD_SKIPPED_TO = """
         IF recurrence IS NULL OR completed_at IS NOT NULL THEN
             PERFORM tasks_refuse('tasks_task_recurs');
         END IF;
-        IF upcoming[2] IS NULL THEN
+        IF upcoming[1] IS NULL THEN
             PERFORM tasks_refuse('tasks_task_reckoned');
         END IF;
-        IF upcoming[2] = '9999-12-31' THEN
+        IF upcoming[1] = '9999-12-31' THEN
             PERFORM tasks_refuse('tasks_task_last');
         END IF;
-        RETURN upcoming[2];
+        RETURN upcoming[1];
     END
     $$
 """
@@ -164,6 +165,6 @@ class Migration(migrations.Migration):
         migrations.RunSQL(
             ADD_GOAL,
             reverse_sql="DROP FUNCTION tasks_goal("
-            "uuid, uuid, bigint, boolean, uuid, boolean, uuid, uuid, boolean)",
+            "uuid, uuid, bigint, boolean, uuid, boolean, uuid, uuid, boolean, boolean)",
         ),
     ]
