@@ -3,6 +3,7 @@
 import io
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
@@ -91,7 +92,8 @@ def post_form(browser: Browser, path: str, **form: Any) -> None:
 
 def form_of(task: Task, **changes: str) -> dict[str, str]:
     form = {"title": task.title, "description": task.description or ""}
-    return {**form, "completed_at_0": "", "completed_at_1": "", **changes}
+    form |= {"completed_at_0": "", "completed_at_1": "", "priority": "0", "repeat_from": "0"}
+    return {**form, **changes}
 
 
 # --- Whoever writes -----------------------------------------------------------------------------
@@ -206,7 +208,9 @@ def test_seed_demo_stamps() -> None:
     demo = User.objects.get()
     assert version_of(demo) == 2
     assert {version for version, _, _ in changes_of(demo)} == {2}
-    assert len(changes_of(demo)) == Task.objects.filter(version=2).count() == Task.objects.count()
+    changed = Counter(type_name for _, type_name, _ in changes_of(demo))
+    assert changed["task"] == Task.objects.filter(version=2).count() == Task.objects.count()
+    assert changed["list"] == TaskList.objects.filter(version=2).count() == TaskList.objects.count()
 
 
 def test_seed_load_stamps() -> None:

@@ -86,7 +86,10 @@ def test_indexes_of_the_tasks_table() -> None:
         "btree (user_id, id)",
         'btree (user_id, list_id, "position", id)',
         'btree (user_id, parent_id, "position", id) WHERE (parent_id IS NOT NULL)',
-        "btree (series_id, occurrence_on) WHERE (series_id IS NOT NULL)",
+        (
+            "btree (user_id, series_id, occurrence_on)"
+            " WHERE ((deleted_at IS NULL) AND (series_id IS NOT NULL))"
+        ),
         "btree (user_id, created_at DESC, id DESC) WHERE (deleted_at IS NULL)",
         "btree (user_id, deleted_at DESC, id DESC) WHERE (deleted_at IS NOT NULL)",
         f'btree (user_id, list_id, "position", id) {of_open}',

@@ -185,7 +185,8 @@ def task(alice: User) -> Task:
         list=own,
         due_on=days[0],
         recurrence="FREQ=DAILY",
-        upcoming=days,
+        upcoming=days[1:],
+        upcoming_of=f"FREQ=DAILY from {days[0]}",
         labels=["errands"],
     )
 

@@ -426,7 +426,12 @@ def test_prefilled_request_works(
         pair = begin_session(user)
         personal_token(user)
         days = [date(2999, 12, day) for day in (1, 2)]
-        recurring = {"due_on": days[0], "recurrence": "FREQ=DAILY", "upcoming": days}
+        recurring = {
+            "due_on": days[0],
+            "recurrence": "FREQ=DAILY",
+            "upcoming": days[1:],
+            "upcoming_of": f"FREQ=DAILY from {days[0]}",
+        }
         task = Task.objects.create(user_id=user.pk, title="x", labels=["errands"], **recurring)
         own_list = TaskList.objects.create(user_id=user.pk, name="x")
         other = Task.objects.create(user_id=user.pk, title="y", list=own_list)

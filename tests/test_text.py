@@ -112,12 +112,15 @@ API = [
 ]
 
 
+CHOSEN = {"priority": 0, "repeat_from": 0}
+
+
 def add_task(text: str, alice: User, **_: Any) -> tuple[str, dict[str, Any]]:
-    return "tasks/task/add/", {"user": alice.pk, "title": text}
+    return "tasks/task/add/", {"user": alice.pk, "title": text, **CHOSEN}
 
 
 def change_task(text: str, task: Task, **_: Any) -> tuple[str, dict[str, Any]]:
-    return f"tasks/task/{task.pk}/change/", {"title": text}
+    return f"tasks/task/{task.pk}/change/", {"title": text, **CHOSEN}
 
 
 def add_user(text: str, **_: Any) -> tuple[str, dict[str, Any]]:

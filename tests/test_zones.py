@@ -278,6 +278,7 @@ def test_admin_sets_it(olga: User, alice: User) -> None:
     task = Task.objects.create(user=alice, title="x")
     path = f"/admin/tasks/task/{task.pk}/change/"
     form = {"title": "x", "due_on": "2026-12-01", "due_time": "09:30", "completed_at_0": ""}
+    form |= {"priority": "0", "repeat_from": "0"}
 
     refused = browser.post(path, {**form, "time_zone": "EST"})
     response = browser.post(path, {**form, "time_zone": "Europe/Berlin"})
