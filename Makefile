@@ -35,9 +35,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 help:
 	@echo 'make run      set everything up and run the development server (PORT=8000)'
-	@echo 'make demo     an account with some tasks, and how to sign in to it'
+	@echo 'make demo     an account with lists and tasks, and how to sign in to it'
 	@echo 'make test     run the tests (ARGS="-k cursor" for some of them)'
-	@echo 'make fuzz     10,000 and more random requests against each of two models'
+	@echo 'make fuzz     10,000 and more random requests against each of three models'
 	@echo 'make test-system  what needs haproxy or nginx: restarts behind a load balancer, overload, compression'
 	@echo 'make test-pooled  the tests again, through PgBouncer; needs pgbouncer'
 	@echo 'make check    format, lint, types, import rules, settings, migrations, schema'
@@ -70,7 +70,7 @@ test-pooled: $(DEV)
 	$(BIN)/python -m tests.pooled $(ARGS)
 
 fuzz: $(DEV)
-	FUZZ_RUNS=250 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_devices.py $(ARGS)
+	FUZZ_RUNS=250 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_devices.py tests/test_devices_with_lists.py $(ARGS)
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
