@@ -110,7 +110,7 @@ def take_room(ids: Sequence[str]) -> None:
 def test_task_moves_among_its_siblings(
     moved: str, where: Mapping[str, Any], expected: str, alice: User, alice_client: ApiClient
 ) -> None:
-    """[V1] [F1] One version, and of this task alone."""
+    """[O5] [V1] [F1] One version, and of this task alone."""
     ids = dict(zip("abcd", new_tasks(alice_client, "abcd"), strict=True))
     where = {name: ids.get(value, value) for name, value in where.items()}
     was, before = read(alice_client, ids[moved]), clock(alice)
@@ -305,7 +305,7 @@ def test_what_is_no_place_is_refused(
     bob: User,
     alice_client: ApiClient,
 ) -> None:
-    """[B4] [R1] By the field, and nothing changes."""
+    """[O5] [B4] [R1] By the field, and nothing changes."""
     ids: dict[str, Any] = dict(zip("ab", new_tasks(alice_client, "ab"), strict=True))
     ids["task"] = new_task(alice_client, "t")
     ids["below"] = new_task(alice_client, "u", parent_id=ids["task"])

@@ -816,6 +816,9 @@ def test_no_zone_is_refused(zone: str, alice_client: ApiClient) -> None:
     path = f"{TASKS}/{task['id']}/complete"
 
     assert faults(alice_client.patch(path, {}, x_time_zone=zone)) == {"X-Time-Zone": ["time_zone"]}
+    operations = [{"op": "complete", "id": task["id"]}]
+    batch = alice_client.post(BATCH, {"operations": operations}, x_time_zone=zone)
+    assert faults(batch) == {"X-Time-Zone": ["time_zone"]}
     assert not read(alice_client, task["id"])["is_completed"]
 
 

@@ -41,8 +41,10 @@ PASSWORD_FAULTS = {
 BLANK = {"blank"}
 # Labels that are one in NFC, or have a line break or a comma.
 WORDS = {"repeated", "control_characters", "combining_marks", "comma"}
-# A time without a day, a zone without a time, a list that isn't there.
-FITTING = {"invalid", "absent", "time_zone"}
+# A zone that there isn't, in the header as well.
+ZONES = {"time_zone"}
+# A time without a day, a zone without a time, a list that isn't there, a rule without a day.
+FITTING = {"invalid", "absent", "rule", "circle"} | ZONES
 USED_KEY = {"IDEMPOTENCY_KEY_REUSED"}  # by an earlier request of the same test
 OTHER_VERSION = {"PRECONDITION_FAILED"}  # only the service makes tags
 REFUSALS: Mapping[str, set[str]] = {
@@ -71,7 +73,7 @@ REFUSALS: Mapping[str, set[str]] = {
     "tasks_replace": {"not_supported"} | BLANK | WORDS | FITTING | USED_KEY | OTHER_VERSION,
     "tasks_update": BLANK | WORDS | FITTING | USED_KEY | OTHER_VERSION,
     "tasks_delete": USED_KEY | OTHER_VERSION,
-    "tasks_complete": USED_KEY | OTHER_VERSION,
+    "tasks_complete": ZONES | USED_KEY | OTHER_VERSION,
     "tasks_move": {"invalid", "absent", "circle"} | USED_KEY | OTHER_VERSION,
     "tasks_restore": USED_KEY | OTHER_VERSION,
     "tasks_skip": {"CONFLICT"} | USED_KEY | OTHER_VERSION,
@@ -88,7 +90,10 @@ REFUSALS: Mapping[str, set[str]] = {
     "changes_list": {"invalid_cursor"},
     "trash_list": {"invalid_cursor"},
     # What each operation takes is said by its own route alone; and it may fail as that may.
-    "batch": {"CONFLICT", "invalid", "required", "unknown", "not_supported"} | BLANK | USED_KEY,
+    "batch": {"CONFLICT", "invalid", "required", "unknown", "not_supported"}
+    | ZONES
+    | BLANK
+    | USED_KEY,
 }
 
 CONFIG = Config.from_dict(
@@ -135,6 +140,7 @@ def signed_in(user: User) -> dict[str, str]:
 @schema.parametrize()
 @hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck))
 def test_operation(case: Case[Any], alice: User) -> None:
+    Task.objects.exclude(labels=[]).delete()
     with suppress(KeyError, ValueError):  # no operation on a task; no UUID
         task_id = UUID(case.path_parameters["task_id"])
         Task.objects.update_or_create(
@@ -144,7 +150,6 @@ def test_operation(case: Case[Any], alice: User) -> None:
     with suppress(KeyError, ValueError):
         list_id = UUID(case.path_parameters["list_id"])
         TaskList.objects.create(id=list_id, user=alice, name="Groceries")
-    Task.objects.exclude(labels=[]).delete()
     with suppress(KeyError, ValidationError):
         label = read_word(unquote(case.path_parameters["label"]))
         Task.objects.create(user=alice, title="Buy milk", labels=[label])

@@ -117,6 +117,7 @@ TIME_ZONE = _header_parameter(
     "X-Time-Zone",
     "Where you are, such as `Europe/Berlin`: what a completion by you goes by, for which day it "
     "is. UTC where it is left out; a task's own `time_zone` comes first.",
+    pattern=r"^([A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)+|UTC)$",
 )
 
 # --- Errors -----------------------------------------------------------------------------------

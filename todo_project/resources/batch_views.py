@@ -171,6 +171,8 @@ class BatchView(OwnedView):
         for header in ("If-Match", "If-None-Match"):
             if f"HTTP_{header.upper().replace('-', '_')}" in request.META:
                 raise refuse_header(header, "Send if_version with the operations that need it.")
+        for resource in RESOURCES.values():
+            resource.completed({}, request.META)  # what is wrong with a header is so for all
         operations = [_operation(sent, request.META) for sent in self.body["operations"]]
         counter = self.counter
         if counter is not None and counter.rate.limit < len(operations):
