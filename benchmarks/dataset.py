@@ -47,6 +47,13 @@ _NUMBER_TARGETS = """
        AND place <= %(targets)s * greatest(1, %(tasks_per_user)s / %(targets)s)
 """
 
+# To complete what recurs makes another task, and a subtask goes where its task does: neither peer
+# nor floor know of such.
+_EACH_BY_ITSELF = """
+    UPDATE tasks_task SET recurrence = NULL, parent_id = NULL
+     WHERE recurrence IS NOT NULL OR parent_id IS NOT NULL
+"""
+
 # What loads created has a later id, because ids are UUIDv7.
 _RESTORE = (
     "DELETE FROM tasks_task WHERE id > (SELECT last_task_id FROM benchmark.seed)",
@@ -255,6 +262,8 @@ class Dataset:
         print(f"Seeding {self.scale} ...", flush=True)
         self._seed_users(self.scale.users, self.scale.tasks_per_user)
         with self.connect() as connection:
+            if "recurrence" in self._columns:
+                connection.execute(_EACH_BY_ITSELF)
             # Before the heavy user comes: loads are of ordinary users.
             connection.execute("CREATE SCHEMA IF NOT EXISTS benchmark")
             connection.execute("DROP TABLE IF EXISTS benchmark.target")
