@@ -171,9 +171,7 @@ class BatchView(OwnedView):
         for header in ("If-Match", "If-None-Match"):
             if f"HTTP_{header.upper().replace('-', '_')}" in request.META:
                 raise refuse_header(header, "Send if_version with the operations that need it.")
-        for resource in RESOURCES.values():
-            resource.completed({}, request.META)  # what is wrong with a header is so for all
-        operations = [_operation(sent, request.META) for sent in self.body["operations"]]
+        operations = _operations(self.body["operations"], request.META)
         counter = self.counter
         if counter is not None and counter.rate.limit < len(operations):
             message = f"At most {counter.rate.limit} writes are let through at once here."
@@ -249,6 +247,15 @@ def _shaped(sent: Mapping[str, Any]) -> Mapping[str, Any]:
     if faults:
         raise ValidationError(faults)
     return sent
+
+
+def _operations(
+    sent: Sequence[Mapping[str, Any]], headers: Mapping[str, Any]
+) -> Sequence[Operation]:
+    """What is to be done. Raises ValidationError of headers, which are the same for all."""
+    for resource in RESOURCES.values():
+        resource.completed({}, headers)
+    return [_operation(each, headers) for each in sent]
 
 
 def _operation(sent: Mapping[str, Any], headers: Mapping[str, Any]) -> Operation:
