@@ -265,6 +265,7 @@ _NO_PARENT = (
     ErrorDetail("None of your tasks, or it is in the trash.", code="absent"),
 )
 _NO_NEIGHBOUR = ErrorDetail("None of your other tasks, or it is in the trash.", code="absent")
+_BUSY = "The task is being changed by somebody else. Try again."
 _OTHER_PLACE = ErrorDetail("It is in another list, or below another task.", code="invalid")
 
 
@@ -319,8 +320,8 @@ TASK = Resource(
     remedies={"tasks_task_reckoned": reckon, "tasks_task_room": renumber},
     conflicting={"partial_update", "complete", "move", "skip"},
     conflicts={
-        "tasks_task_reckoned": "The task is being changed by somebody else. Try again.",
-        "tasks_task_room": "The task is being changed by somebody else. Try again.",
+        "tasks_task_reckoned": _BUSY,
+        "tasks_task_room": _BUSY,
         "tasks_task_recurs": "The task is completed, or doesn't recur: there is nothing to skip.",
         "tasks_task_last": "This is the last day of the rule. Complete the task, or delete it.",
         "tasks_task_occurrence": "The series has a task for that day already.",

@@ -51,7 +51,7 @@ def _labels_sql(live_sql: str, *, is_later: bool) -> str:
                ORDER BY name COLLATE "C"
                LIMIT %(rows)s
           ) AS label ON true
-        """,  # noqa: S608  # of constants
+        """,
     )
 
 
@@ -70,7 +70,7 @@ def _of_its_tasks(name: str, written_sql: str, labels_sql: str, differs: str = "
              WHERE task.user_id = %(user_id)s AND {_HAS_LABEL} AND {differs}
             RETURNING task.id, task.version
         )
-    """  # noqa: S608  # of constants
+    """
     return Work(
         name=f"label.{name}",
         type="task",
@@ -102,7 +102,7 @@ RENAMING = _of_its_tasks(
                  AND task.labels && ARRAY[%(label)s::text, %(name)s::text]
           ) AS found
          WHERE found.is_there
-    """,  # noqa: S608  # of constants
+    """,
     """
         CASE WHEN array_position(task.labels, %(name)s) < array_position(task.labels, %(label)s)
              THEN array_remove(task.labels, %(label)s)
@@ -121,6 +121,6 @@ REMOVAL = _of_its_tasks(
                     WHERE task.user_id = clock.user_id AND task.deleted_at IS NULL
                       AND {_HAS_LABEL}
                )
-    """,  # noqa: S608  # of constants
+    """,
     "array_remove(task.labels, %(label)s)",
 )

@@ -94,7 +94,7 @@ def keeping_tasks(work: Work) -> Work:
                AND task.deleted_at IS NULL
             RETURNING task.user_id, task.version, task.id
         )
-    """  # noqa: S608  # of constants
+    """
     logged = """
         moved_logged AS (
             INSERT INTO todo_project_change (user_id, version, type, id)

@@ -101,9 +101,10 @@ class SkipSerializer(StrictSerializer):
 def derive(values: Mapping[str, Any], headers: Mapping[str, Any]) -> Mapping[str, Any]:
     """What follows from a rule that is written, and from a completion. Raises ValidationError."""
     derived: dict[str, Any] = {}
-    day = _day_of_caller(headers)
+    zone = _zone_of_caller(headers)
     if "is_completed" in values:
-        derived["completed_on"] = day.isoformat() if values["is_completed"] else None
+        day = today(zone, datetime.now(UTC)).isoformat() if values["is_completed"] else None
+        derived["completed_on"] = day
         derived |= NOT_RECKONED
     if (text := values.get("recurrence")) is not None:
         start = values.get("due_on")
@@ -188,13 +189,13 @@ def skipping() -> Work:
     )
 
 
-def _day_of_caller(headers: Mapping[str, Any]) -> date:
-    """The day that it is for whoever sends the request. Raises ValidationError."""
+def _zone_of_caller(headers: Mapping[str, Any]) -> str | None:
+    """Where whoever sends the request says to be. Raises ValidationError."""
     zone = headers.get("HTTP_X_TIME_ZONE")
     if zone is not None and zone not in ZONES:
         message = "Not a time zone. Send a name of the IANA's, such as Europe/Berlin, or UTC."
         raise ValidationError({_ZONE_HEADER: [ErrorDetail(message, code="time_zone")]})
-    return today(zone, datetime.now(UTC))
+    return None if zone is None else str(zone)
 
 
 def _begun(text: str, start: date) -> Mapping[str, Any]:

@@ -550,7 +550,7 @@ def test_rename_meets_what_is_created_and_changed(alice: User) -> None:
         partial(remove, clients[3], "x"),
     )
 
-    version = Task.objects.order_by("id").first().version  # type: ignore[union-attr]
+    version = Task.objects.earliest("id").version
     assert data_of(renamed)["name"] == "b"
     for task in (data_of(created, 201), data_of(changed)):
         row = Task.objects.get(pk=task["id"])

@@ -254,7 +254,7 @@ def _operations(
 ) -> Sequence[Operation]:
     """What is to be done. Raises ValidationError of headers, which are the same for all."""
     for resource in RESOURCES.values():
-        resource.completed({}, headers)
+        resource.with_derived({}, headers)
     return [_operation(each, headers) for each in sent]
 
 
@@ -264,7 +264,7 @@ def _operation(sent: Mapping[str, Any], headers: Mapping[str, Any]) -> Operation
     versions = expected_version(sent["if_version"]) if "if_version" in sent else None
     try:
         row_id = _row_id(name, sent)
-        values = resource.completed(_values(name, resource, sent.get("data", {})), headers)
+        values = resource.with_derived(_values(name, resource, sent.get("data", {})), headers)
     except ValidationError as error:
         return Operation(name, resource, None, {}, fault=error)
     return Operation(name, resource, row_id, values, versions)

@@ -264,7 +264,9 @@ class Resource:
         """What a new row has where its maker says nothing."""
         return {name: field.if_left_out for name, field in self.settable.items()}
 
-    def completed(self, values: Mapping[str, Any], headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    def with_derived(
+        self, values: Mapping[str, Any], headers: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         """What is written, with what follows from it. `headers` as WSGI has them.
 
         Raises ValidationError.

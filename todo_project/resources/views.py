@@ -169,7 +169,7 @@ class OwnedViewSet(OwnedView, ViewSet):
 
     def change(self, changes: Mapping[str, Any]) -> HttpResponse:
         """Changes some fields of the row in the path."""
-        changes = self.resource.completed(changes, self.request.META)
+        changes = self.resource.with_derived(changes, self.request.META)
         work = writes.change(self.resource, self.resource.changed_fields(changes))
         values = {**changes, "id": self.row_id}
         return self._answer_row(self.write(work, values, self._terms(status.HTTP_200_OK)))
@@ -193,7 +193,7 @@ class OwnedViewSet(OwnedView, ViewSet):
         location = f"{self.list_path}/{row_id}"
         terms = self._terms(status.HTTP_201_CREATED, location)
         work = writes.creation(self.resource, at_chosen_id=self._chooses_id())
-        written = self.resource.completed(self.body, self.request.META)
+        written = self.resource.with_derived(self.body, self.request.META)
         values = {**self.resource.defaults, **written, "id": row_id}
         created = self.write(work, values, terms)
         return self._answer_row(created, status.HTTP_201_CREATED, location)
