@@ -902,6 +902,37 @@ def test_it_takes_one_round_trip(what: str, alice_client: ApiClient) -> None:
     assert found[-1] == 1
 
 
+@pytest.mark.parametrize("what", ["create", "PATCH", "complete"])
+def test_it_reads_few_of_many_tasks(what: str, alice: User, alice_client: ApiClient) -> None:
+    """Series are found by their index, whatever else the person has."""
+    tasks = [Task(user=alice, title=f"{n}", due_on=TODAY) for n in range(2_000)]
+    Task.objects.bulk_create(tasks)
+    plain, task = new(alice_client, due_on=f"{TODAY}"), routine(alice_client)
+
+    with transaction.atomic():
+        before = rows_read()
+        match what:
+            case "create":
+                routine(alice_client)
+            case "PATCH":
+                fields = {"recurrence": "FREQ=DAILY", "due_on": f"{TODAY}"}
+                data_of(alice_client.patch(f"{TASKS}/{plain['id']}", fields))
+            case _:
+                complete(alice_client, task)
+        assert rows_read() - before < 20
+
+
+def rows_read() -> int:
+    """Of the table of tasks, in this transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
+            " WHERE relname = 'tasks_task'"
+        )
+        ((count,),) = cursor.fetchall()
+    return int(count)
+
+
 def test_rule_alone_is_read_with_its_day(
     alice_client: ApiClient, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
