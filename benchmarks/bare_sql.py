@@ -19,7 +19,9 @@ SCRIPTS = Path(__file__).with_name("sql")
 # What stands for `{columns}` in them: what an answer is made of.
 COLUMNS = (
     *("id", "user_id", "title", "description", "is_completed", "completed_at", "priority"),
-    *("labels", "due_on", "due_time", "time_zone", "due_at", "start_on", "list_id", "position"),
+    *("labels", "due_on", "due_time", "time_zone", "due_at", "start_on", "list_id", "parent_id"),
+    *("position", "recurrence", "repeat_from", "series_id", "next_task_id", "occurrence_on"),
+    "series_start_on",
     *("created_at", "updated_at", "version"),
 )
 CLIENTS = 2

@@ -12,7 +12,9 @@ from .servers import Server
 # The others have no clocks: their versions are a row's own, and their tags and places follow these.
 FIELDS = (
     *("id", "user_id", "title", "description", "is_completed", "completed_at", "priority"),
-    *("labels", "due_on", "due_time", "time_zone", "due_at", "start_on", "list_id", "position"),
+    *("labels", "due_on", "due_time", "time_zone", "due_at", "start_on", "list_id", "parent_id"),
+    *("position", "recurrence", "repeat_from", "series_id", "next_task_id", "occurrence_on"),
+    "series_start_on",
     *("created_at", "updated_at", "version", "etag"),
 )
 INSTANTS = (

@@ -37,6 +37,7 @@ _BREAKS_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _TIME = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _RANKS = {"none": 0, "low": 1, "medium": 2, "high": 3, "urgent": 4}
+_REPEATS_FROM = {"due": 0, "completion": 1}
 # row_to_json() of a subquery takes PostgreSQL less than half of json_build_object()'s time.
 _JSON = f"""
     (SELECT row_to_json(answer)::text
@@ -46,7 +47,11 @@ _JSON = f"""
                     labels, due_on,
                     to_char(due_time, CASE WHEN extract(second FROM due_time) = 0
                                       THEN 'HH24:MI' ELSE 'HH24:MI:SS' END) AS due_time,
-                    time_zone, {_TIME.format("due_at")} AS due_at, start_on, list_id, position,
+                    time_zone, {_TIME.format("due_at")} AS due_at, start_on, list_id, parent_id,
+                    position, recurrence,
+                    (string_to_array('{",".join(_REPEATS_FROM)}', ','))[repeat_from + 1]
+                    AS repeat_from,
+                    series_id, next_task_id, occurrence_on, series_start_on,
                     {_TIME.format("created_at")} AS created_at,
                     {_TIME.format("updated_at")} AS updated_at,
                     version, '"' || version || '"' AS etag) AS answer)
@@ -270,8 +275,11 @@ _READERS: Mapping[str, _Reader] = {
     "time_zone": dict(zip(ZONES, ZONES, strict=True)).__getitem__,
     "start_on": _day,
     "list_id": UUID,
+    "parent_id": UUID,
+    "recurrence": _of_form("FREQ=[A-Z]+(;[A-Z]+=[A-Z0-9,+-]+)*", str),
+    "repeat_from": _REPEATS_FROM.__getitem__,
 }
-_NULLABLE = _READERS.keys() - {"title", "is_completed", "priority", "labels"}
+_NULLABLE = _READERS.keys() - {"title", "is_completed", "priority", "labels", "repeat_from"}
 
 
 def _one(statement: str, values: Any) -> str:
@@ -301,7 +309,7 @@ def main(port: int, threads: int) -> None:
     options = Options(threads=threads, keep_alive_seconds=75, body_max_bytes=256 * 1024)
     with listening("127.0.0.1", port) as listener:
         drain = Drain(0, lambda: None)
-        Supervisor(listener, lambda: application, options, processes=1, drain=drain).run()
+        Supervisor(listener, lambda _: application, options, processes=1, drain=drain).run()
 
 
 if __name__ == "__main__":

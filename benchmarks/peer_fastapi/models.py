@@ -70,6 +70,12 @@ Title = Annotated[
 ]
 Description = Annotated[str, StringConstraints(strict=True, max_length=20_000)]
 Priority = Literal["none", "low", "medium", "high", "urgent"]
+RepeatFrom = Literal["due", "completion"]
+# Its form alone: what it says is nothing that a load asks for.
+Recurrence = Annotated[
+    str,
+    StringConstraints(strict=True, max_length=500, pattern="^FREQ=[A-Z]+(;[A-Z]+=[A-Z0-9,+-]+)*$"),
+]
 Label = Annotated[
     str,
     StringConstraints(
@@ -84,11 +90,14 @@ TimeZone = Annotated[str, StringConstraints(strict=True), AfterValidator(known_t
 
 
 class Rank(TypeDecorator[str]):
-    """A priority, kept as its rank."""
+    """One of some names, kept as its rank."""
 
     impl = SmallInteger
     cache_ok = True
-    names = get_args(Priority)
+
+    def __init__(self, names: Any) -> None:
+        super().__init__()
+        self.names = get_args(names)
 
     def process_bind_param(self, value: str | None, dialect: Any) -> int | None:
         return None if value is None else self.names.index(value)
@@ -110,7 +119,7 @@ class Task(SQLModel, table=True):
         default=None, sa_column_args=[Computed("completed_at IS NOT NULL", persisted=True)]
     )
     completed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    priority: str = Field(default="none", sa_type=Rank)
+    priority: str = Field(default="none", sa_type=Rank(Priority))
     labels: list[str] = Field(default_factory=list, sa_type=ARRAY(Text))
     due_on: date | None = None
     due_time: time | None = None
@@ -118,8 +127,15 @@ class Task(SQLModel, table=True):
     due_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     start_on: date | None = None
     list_id: UUID | None = None
+    parent_id: UUID | None = None
     # A trigger of the table places what is new.
     position: str | None = Field(default=None, sa_column_kwargs={"server_default": FetchedValue()})
+    recurrence: str | None = None
+    repeat_from: str = Field(default="due", sa_type=Rank(RepeatFrom))
+    series_id: UUID | None = None
+    next_task_id: UUID | None = None
+    occurrence_on: date | None = None
+    series_start_on: date | None = None
     created_at: datetime | None = Field(
         default=None,
         sa_type=DateTime(timezone=True),
@@ -150,6 +166,9 @@ class TaskUpdate(BaseModel):
     time_zone: TimeZone | None = None
     start_on: Day | None = None
     list_id: UUID | None = None
+    parent_id: UUID | None = None
+    recurrence: Recurrence | None = None
+    repeat_from: RepeatFrom = "due"
 
 
 class TaskReplace(TaskUpdate):
@@ -169,6 +188,8 @@ def require_fitting_days(task: Task | TaskCreate) -> None:
         raise ValueError("due_time needs due_on")
     if task.time_zone is not None and task.due_time is None:
         raise ValueError("time_zone needs due_time")
+    if task.recurrence is not None and task.due_on is None:
+        raise ValueError("recurrence needs due_on")
     if task.start_on is not None and task.due_on is not None and task.start_on > task.due_on:
         raise ValueError("start_on is after due_on")
 
@@ -210,7 +231,14 @@ class TaskRead(BaseModel):
     due_at: datetime | None
     start_on: date | None
     list_id: UUID | None
+    parent_id: UUID | None
     position: str
+    recurrence: str | None
+    repeat_from: RepeatFrom
+    series_id: UUID | None
+    next_task_id: UUID | None
+    occurrence_on: date | None
+    series_start_on: date | None
     created_at: datetime
     updated_at: datetime
     version: int
