@@ -19,6 +19,8 @@ from tests.faults.postgres import private_postgres
 
 # Several test workers, each with its threads, as in embedded_postgres.
 SERVER_SETTINGS = {"max_connections": "300", "shared_buffers": "256MB"}
+# For each test worker's database: more than a test has requests at once.
+POOL_SETTINGS = {"default_pool_size": "30"}
 # Those that bring servers of their own, and don't look at DATABASE_URL.
 NOT_OF_THE_DATABASE = "not faults and not system"
 
@@ -34,7 +36,10 @@ def main() -> int:
     if not has_prepared_statements and os.environ.get("REQUIRE_PREPARED_STATEMENTS") == "true":
         sys.stderr.write("This PgBouncer is too old: 1.21 is needed.\n")
         return 1
-    with private_postgres(**SERVER_SETTINGS) as postgres, pgbouncer(program, postgres) as port:
+    with (
+        private_postgres(**SERVER_SETTINGS) as postgres,
+        pgbouncer(program, postgres, POOL_SETTINGS) as port,
+    ):
         # Superuser, as in the embedded server.
         url = "postgresql://postgres@127.0.0.1:{}/todo"
         environment = {

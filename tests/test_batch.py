@@ -17,7 +17,7 @@ from accounts.models import Session, User
 from tasks.models import Task
 from tests.client import ApiClient, assert_error, data_of
 from tests.conftest import begin_session
-from tests.wire import counted_round_trips
+from tests.wire import counted_round_trips, needs_prepared_statements
 from todo_project.environment import Rate
 from todo_project.models import Change, Clock, RateCounter
 
@@ -111,6 +111,7 @@ def test_creations_are_one_statement_however_many(
     assert Task.objects.count() == count
 
 
+@needs_prepared_statements
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("headers", [{}, {"idempotency_key": "queue"}], ids=["bare", "keyed"])
 @pytest.mark.parametrize("count", [1, 20], ids=["5 operations", "100 operations"])

@@ -24,6 +24,7 @@ from django.db.utils import DataError, NotSupportedError, ProgrammingError
 from accounts.models import Session, User
 from tasks.models import Task
 from tests.conftest import begin_session
+from tests.wire import needs_prepared_statements
 from todo_project.postgresql.base import STATEMENTS_MAX, DatabaseWrapper
 
 
@@ -205,11 +206,6 @@ def test_fold_depends_on_no_setting_of_the_session() -> None:
         cursor.execute(f'SELECT "{schema}".tasks_fold(%s)', ["ΣΊΣΥΦΟΣ Straße"])
 
         assert cursor.fetchone() == ("σισυφοσ strasse",)
-
-
-needs_prepared_statements = pytest.mark.skipif(
-    not settings.PREPARED_STATEMENTS, reason="Prepared statements are off."
-)
 
 
 @pytest.fixture

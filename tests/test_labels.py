@@ -15,7 +15,7 @@ from tests.client import ApiClient, assert_error, data_of, meta_of
 from tests.conftest import begin_session
 from tests.racing import meeting
 from tests.resources import everything, pages, version_of
-from tests.wire import counted_round_trips
+from tests.wire import counted_round_trips, needs_prepared_statements
 from todo_project.environment import Rate
 from todo_project.models import Change
 
@@ -486,6 +486,7 @@ def test_it_is_two_statements_however_many_tasks(
     assert response.status_code in (200, 204)
 
 
+@needs_prepared_statements
 @together
 @pytest.mark.parametrize("headers", [{}, {"idempotency_key": "k"}], ids=["bare", "keyed"])
 @pytest.mark.parametrize("way", [partial(rename, name="x"), remove], ids=["rename", "removal"])

@@ -20,7 +20,7 @@ from tasks.models import TASK_LEVELS_MAX, Task, TaskList
 from tests.client import ApiClient, assert_error, data_of, meta_of
 from tests.conftest import begin_session
 from tests.racing import meeting
-from tests.wire import counted_round_trips
+from tests.wire import counted_round_trips, needs_prepared_statements
 from todo_project.environment import Rate
 from todo_project.models import Change, Clock
 
@@ -784,6 +784,7 @@ def test_text_between_two_others(low: str, high: str, between: str | None, db: N
 # --- What it costs ----------------------------------------------------------------------------
 
 
+@needs_prepared_statements
 @together
 @pytest.mark.parametrize("headers", [{}, {"idempotency_key": "k"}], ids=["bare", "keyed"])
 @pytest.mark.parametrize(
@@ -824,6 +825,7 @@ def test_move_is_one_statement_and_one_round_trip(
         assert (response.status_code, round_trips()) == (200, 1)
 
 
+@needs_prepared_statements
 @together
 def test_batch_of_moves_takes_two_round_trips(alice: User, alice_client: ApiClient) -> None:
     """[B6] What it does, and its end."""

@@ -27,7 +27,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from tests.processes import PATIENCE_S, wait_until
 from tests.test_queries import is_in_the_way
-from tests.wire import counted_round_trips
+from tests.wire import counted_round_trips, needs_prepared_statements
 from todo_project.postgresql import base
 from todo_project.postgresql.base import DatabaseWrapper
 from todo_project.watchdog import watchdog
@@ -44,10 +44,6 @@ INSERT = """
 SLEEP: Statement = ("SELECT pg_sleep(3)", {})  # until then the server notices nothing
 UNREAD_LENGTH = 20_000_000  # of a text that the sockets' buffers can't hold
 SEQUENCES = 500
-
-needs_prepared_statements = pytest.mark.skipif(
-    not settings.PREPARED_STATEMENTS, reason="Prepared statements are off."
-)
 
 
 def insert(email: str) -> Statement:

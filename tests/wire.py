@@ -5,7 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+from django.conf import settings
 from psycopg.pq import Trace
+
+# Several statements go together by these alone, else one by one, as at a PgBouncer before 1.21.
+needs_prepared_statements = pytest.mark.skipif(
+    not settings.PREPARED_STATEMENTS, reason="Prepared statements are off."
+)
 
 
 @contextmanager
