@@ -62,6 +62,17 @@ def today(zone: str | None, now: datetime) -> date:
     return now.astimezone(UTC if zone is None else _zone(zone)).date()
 
 
+def in_zone(zone: str, instant: datetime) -> datetime | None:
+    """What the clocks in `zone` show at an instant. None outside of the years 1 to 9999.
+
+    Raises ZoneError.
+    """
+    try:
+        return instant.astimezone(_zone(zone)).replace(tzinfo=None)
+    except OverflowError:
+        return None
+
+
 def offsets() -> Iterator[tuple[str, datetime, timedelta]]:
     """The offsets from UTC by which `due_at` goes: the zone, since which local time, and which.
 

@@ -311,6 +311,10 @@ TASK = Resource(
         "move": Command(MoveSerializer, place, lambda _: moving()),
         "skip": Command(SkipSerializer, lambda _: NOT_RECKONED, lambda _: skipping()),
     },
+    imported=(
+        *("created_at", "completed_at"),
+        *("series_id", "next_task_id", "occurrence_on", "series_start_on"),
+    ),
     inner={
         "completed_on": CompletionDay(allow_null=True),
         "upcoming": Upcoming(),

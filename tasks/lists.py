@@ -64,6 +64,7 @@ LIST = Resource(
     name="list",
     segment="lists",
     default_ordering="position",
+    imported=("created_at",),
     faults={
         "tasks_list_name_line": (
             "name",

@@ -1,9 +1,10 @@
-"""Routes of tasks, of lists and of labels."""
+"""Routes of tasks, of lists, of labels and of imports."""
 
 from django.urls import URLPattern, re_path
 
 from todo_project.resources.routes import owned_routes
 
+from .import_views import ImportView
 from .views import LabelsView, LabelView, TaskListViewSet, TaskViewSet
 
 
@@ -22,4 +23,10 @@ def label_routes() -> list[URLPattern]:
     return [
         re_path(rf"{labels}/?\Z", LabelsView.as_view(), name="label-list"),
         re_path(rf"{labels}/(?P<label>.+)\Z", LabelView.as_view(), name="label-detail"),
+    ]
+
+
+def import_routes() -> list[URLPattern]:
+    return [
+        re_path(r"^api/(?P<user_id>[^/]+)/import/?\Z", ImportView.as_view(), name="import"),
     ]

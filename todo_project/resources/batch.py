@@ -16,13 +16,14 @@ import orjson
 from django.db import IntegrityError, transaction
 from rest_framework.exceptions import APIException, NotFound
 
+from todo_project import metrics
 from todo_project.api.callers import Caller
 from todo_project.api.errors import PreconditionFailed, error_object
 from todo_project.api.limits import Counter, Usage
 
 from . import writes
 from .idempotency import Key, Replay
-from .resource import Resource
+from .resource import RESOURCES, Resource
 from .statement import (
     KEPT_COLUMNS,
     TEXTS_MAX,
@@ -48,12 +49,13 @@ class Operation:
     values: Mapping[str, Any]
     versions: Sequence[str] | None = None
     fault: APIException | None = None
+    is_import: bool = False  # of a creation, that it may bring Resource.imported
 
     @property
     def work(self) -> Work:
         match self.name:
             case "create":
-                return creations(self.resource)
+                return creations(self.resource, is_import=self.is_import)
             case "delete":
                 return writes.trashing(self.resource)
             case "restore":
@@ -133,6 +135,7 @@ class Batch:
         except IntegrityError:
             # A rule of the database was broken that the input's didn't know of: its tables of
             # Unicode differ from Python's. So seldom that a round trip for each will do.
+            metrics.RETRIES.add("batch")
             return self._perform(one_by_one=True)
 
     def _perform(self, *, one_by_one: bool) -> Performed:
@@ -206,6 +209,7 @@ class Batch:
                 and not one_by_one
                 and operation.name == group[0][1].name == "create"
                 and operation.resource is group[0][1].resource
+                and operation.is_import == group[0][1].is_import
                 and operation.id not in ids
             )
             if group and not belongs:
@@ -236,7 +240,7 @@ class Batch:
                 for place, (_, each) in enumerate(group, start=1)
             ]
             values["rows"] = orjson.dumps(rows).decode()
-            return _creations_sql(operation.resource), values
+            return _creations_sql(operation.work), values
         is_conditional = operation.versions is not None
         sql = _operation_sql(operation.work, is_conditional=is_conditional)
         return sql, {**operation.parameters, **values}
@@ -330,13 +334,17 @@ def _operation_sql(work: Work, *, is_conditional: bool) -> str:
 
 
 @lru_cache(maxsize=TEXTS_MAX)
-def creations(resource: Resource) -> Work:
+def creations(resource: Resource, *, is_import: bool = False) -> Work:
     """Adds rows that are given as JSON; those whose id is taken are left out."""
-    fields = resource.settable.values()
-    columns = ", ".join(field.column for field in (*fields, *resource.made.values()))
-    sent = [field.inserted_sql(f"new.{field.name}") for field in fields]
-    made = [str(field.made_sql("new.place")) for field in resource.made.values()]
-    values = ", ".join([*sent, *made])
+    fields = [*resource.settable.values()]
+    settings = {field.column: field.inserted_sql(f"new.{field.name}") for field in fields}
+    made = resource.made.values()
+    settings |= {field.column: str(field.made_sql("new.place")) for field in made}
+    for field in [resource.fields[name] for name in resource.imported] if is_import else []:
+        otherwise = settings.get(field.column)
+        settings[field.column] = field.imported_sql(f"new.{field.name}", otherwise)
+        fields.append(field)
+    columns, values = ", ".join(settings), ", ".join(settings.values())
     types = ", ".join(f"{field.name} {field.sql_type}" for field in fields)
     return Work(
         name=f"{resource.name}.create",
@@ -354,9 +362,10 @@ def creations(resource: Resource) -> Work:
 
 
 @lru_cache(maxsize=TEXTS_MAX)
-def _creations_sql(resource: Resource) -> str:
+def _creations_sql(work: Work) -> str:
     """What was made, and the caller's own rows that had such an id before."""
-    parts = [f"clock AS ({_CLOCK})", *work_parts(creations(resource), is_conditional=False)]
+    resource = RESOURCES[work.type]
+    parts = [f"clock AS ({_CLOCK})", *work_parts(work, is_conditional=False)]
     return f"""/* {resource.name}.create in a batch */
         WITH {", ".join(parts)}
         SELECT id, json, tag, false, false FROM written

@@ -13,6 +13,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from uuid_utils.compat import uuid7
 
+from todo_project import metrics
 from todo_project.api.envelope import json_response
 from todo_project.api.errors import BatchFailed, KeyReused
 from todo_project.api.limits import admit, count
@@ -209,6 +210,7 @@ class BatchView(OwnedView):
         assert replay.body is not None
         if replay.fingerprint != key.fingerprint:
             raise KeyReused()
+        metrics.REPLAYS.add()
         headers = {"Idempotent-Replayed": "true"}
         return json_response(self.request, orjson.Fragment(replay.body), headers=headers)
 

@@ -92,6 +92,13 @@ class Stored:
         """What a new row's column is, of what was sent."""
         return sent
 
+    def imported_sql(self, brought: str, otherwise: str | None) -> str:
+        """What an imported row's column is, of what it brings along, or of what it has `otherwise`.
+
+        For read-only fields; `otherwise` is None where the column's own default says it.
+        """
+        return brought
+
     def made_sql(self, place: str) -> str | None:
         """What a new row has of it whatever was sent; None for what clients or defaults say.
 
@@ -233,6 +240,13 @@ class Instant(Stored, TimeField):
     def __init__(self, *, is_filter: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.is_filter = is_filter
+
+    def imported_sql(self, brought: str, otherwise: str | None) -> str:
+        """What happens now may have happened before; what hasn't happened has not."""
+        if otherwise is None and self.allow_null:
+            return brought
+        now = otherwise or "statement_timestamp()"
+        return f"CASE WHEN {now} IS NOT NULL THEN coalesce({brought}, {now}) END"
 
     @property
     def answer_sql(self) -> str:

@@ -19,7 +19,7 @@ from todo_project.api.callers import Caller
 from todo_project.api.errors import Conflict
 from todo_project.api.serializers import StrictSerializer, StringField
 
-from .fields import Filter, Stored, Tag
+from .fields import TIME, Filter, Stored, Tag
 from .lines import FOLD
 from .ordering import OrderingField, SortKey
 from .parameters import IDS_MAX, SEARCH_MAX_CHARACTERS, IdsQueryField, ListQuery, SearchField
@@ -102,7 +102,8 @@ class Resource:
     texts in which `search` looks, with a folded column each. `faults` says, by the name of a
     constraint of the table, which field is wrong, and how; `conflicts` what else stands against it,
     in the operations that are `conflicting`;
-    `commands`, what else can be done; `more_filters` and `more_keys` are those that are not of a
+    `commands`, what else can be done; `imported` are read-only fields whose values come along where
+    rows are imported; `more_filters` and `more_keys` are those that are not of a
     single field, and `hint` finds what to say to the planner for a list's query. `inner` are
     columns that no client sees, and `derive` their values: of what is written and of the request's
     headers. `remedies` are those of rules, by name.
@@ -118,6 +119,7 @@ class Resource:
     conflicts: Mapping[str, str] = field(default_factory=dict)
     conflicting: Collection[str] = ()
     commands: Mapping[str, Command] = field(default_factory=dict)
+    imported: Sequence[str] = ()
     more_filters: Mapping[str, Filter] = field(default_factory=dict)
     more_keys: Sequence[SortKey] = ()
     inner: Mapping[str, Stored] = field(default_factory=dict)
@@ -163,7 +165,12 @@ class Resource:
 
         For statements that have a CTE `clock`, with the person's epoch.
         """
-        return f"(SELECT row_to_json(answer)::text FROM (SELECT {self._answer_sql}) AS answer)"
+        return _as_json(self._answer_sql)
+
+    @cached_property
+    def exported_json_sql(self) -> str:
+        """The same with `deleted_at`, of whatever an export has: the trash, too."""
+        return _as_json(f"{self._answer_sql}, {TIME.format('item.deleted_at')} AS deleted_at")
 
     @cached_property
     def _answer_sql(self) -> str:
@@ -286,6 +293,10 @@ class Resource:
     def changed_fields(self, names: Collection[str]) -> tuple[str, ...]:
         """Those of `names` that change columns, in the order of the fields: one shape for a set."""
         return tuple(name for name in self.settable if name in names)
+
+
+def _as_json(answer_sql: str) -> str:
+    return f"(SELECT row_to_json(answer)::text FROM (SELECT {answer_sql}) AS answer)"
 
 
 def constraint_of(error: IntegrityError) -> str | None:

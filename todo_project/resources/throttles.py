@@ -12,3 +12,9 @@ class WriteThrottle(ScopedThrottle):
 
     def identity(self, request: Request) -> str:
         return str(request.user.pk)
+
+
+class ImportThrottle(WriteThrottle):
+    """Counts the files that a person imports, and none of the writes that come of them."""
+
+    scope = "imports"
