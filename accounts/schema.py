@@ -23,12 +23,11 @@ class BearerSchemes(OpenApiAuthenticationExtension):
         return list(_bearer_schemes())
 
     def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:
-        """Any kind; a personal token where a scope is enough, which is named."""
+        """Any kind; a personal token where a scope is enough, which the description names."""
         view: Any = auto_schema.view
-        scope = view.needed_scope(auto_schema.method)
         *others, personal = self.name
-        kinds: list[dict[str, list[Any]]] = [{name: []} for name in others]
-        return kinds if scope is None else [*kinds, {personal: [str(scope)]}]
+        is_scoped = view.needed_scope(auto_schema.method) is not None
+        return [{name: []} for name in (*others, *([personal] if is_scoped else []))]
 
     def get_security_definition(self, auto_schema: AutoSchema) -> list[Schema]:
         return list(_bearer_schemes().values())

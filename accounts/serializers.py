@@ -18,6 +18,7 @@ from todo_project.api.serializers import (
     StringField,
     TimeField,
 )
+from todo_project.resources.export import DocumentSerializer
 
 from .credentials import (
     EMAIL_MAX_CHARACTERS,
@@ -251,7 +252,9 @@ class SessionSerializer(StrictSerializer):
         allow_null=True, help_text="From where the sign-in came; null where it can't be told."
     )
     created_at = serializers.DateTimeField()
-    last_used_at = serializers.DateTimeField(source="rotated_at", help_text="The last refresh.")
+    last_used_at = serializers.DateTimeField(
+        source="rotated_at", help_text="When it was given its present tokens."
+    )
     expires_at = serializers.DateTimeField()
     is_current = serializers.SerializerMethodField(help_text="The one that makes this request.")
 
@@ -304,3 +307,12 @@ class NewPersonalTokenSerializer(PersonalTokenSerializer):
     token = serializers.CharField(
         read_only=True, help_text="Send it as `Authorization: Bearer <token>`. Shown this once."
     )
+
+
+class ExportSerializer(DocumentSerializer):
+    """Everything that the caller has. A file, and not in an envelope."""
+
+    account = UserSerializer()
+    sessions = SessionSerializer(many=True)
+    tokens = PersonalTokenSerializer(many=True)
+    identities = IdentitySerializer(many=True)

@@ -72,6 +72,13 @@ class OwnProfileThrottle(OwnWriteThrottle):
     methods = frozenset({"PATCH"})
 
 
+class ExportThrottle(OwnWriteThrottle):
+    """Counts the caller's exports."""
+
+    scope = "exports"
+    methods = frozenset({"GET", "HEAD"})
+
+
 def enforce_address_tries(request: HttpRequest) -> None:
     """What SignInThrottle does, for Django admin. Raises Throttled."""
     enforce(request, Counter.of(SignInThrottle.scope, client_network(request)))

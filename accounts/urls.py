@@ -5,6 +5,7 @@ from django.urls import re_path
 
 from .views import (
     email,
+    exports,
     identities,
     passwords,
     personal_tokens,
@@ -43,6 +44,7 @@ _ROUTES = [
     ),
     re_path(r"^email/confirm/?\Z", email.EmailConfirmView.as_view(), name="auth-email-confirm"),
     re_path(r"^me/?\Z", profile.MeView.as_view(), name="auth-me"),
+    re_path(r"^me/export/?\Z", exports.ExportView.as_view(), name="auth-me-export"),
     re_path(r"^me/delete/?\Z", profile.MeDeletionView.as_view(), name="auth-me-delete"),
     re_path(r"^password/?\Z", passwords.PasswordView.as_view(), name="auth-password"),
     re_path(r"^email/?\Z", email.EmailView.as_view(), name="auth-email"),

@@ -5,7 +5,7 @@ wsgiref, which it would use, bodies in chunks are lost, and 204 has a Content-Le
 """
 
 import socket
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, cast
 
 from django.conf import settings
@@ -27,15 +27,19 @@ class DevelopmentServer(WSGIServer):
         client: socket.socket = request
         application = cast("Application", self.get_app())
         common = common_environ(self.server_name, self.server_port, is_multiprocess=False)
-        reader = RequestReader(settings.MAX_BATCH_BODY_BYTES)
+        reader = RequestReader(settings.MAX_BATCH_BODY_BYTES, settings.LONG_BODIES)
         is_last = False
         while not is_last:
             message = reader.next()
             if message is not None:
-                data, is_last = answer_request(
+                data, rest, is_last = answer_request(
                     application, message, common, client_address[0], lambda: False
                 )
                 client.sendall(data)
+                if rest is not None:
+                    with closing(rest):
+                        for piece in rest:
+                            client.sendall(piece)
             elif reader.fault is not None:
                 client.sendall(empty_answer(reader.fault))
                 is_last = True

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 from uuid_utils.compat import uuid7
@@ -29,6 +29,7 @@ from accounts.serializers import (
 )
 from accounts.session_tokens import Claims, TokenPair, issue_pair, read_refresh, succeeding_pairs
 from accounts.throttles import RefreshThrottle, SignInThrottle, enforce_password_tries, keep_try
+from todo_project import metrics
 from todo_project.addresses import client_address
 from todo_project.api.errors import InvalidCredentials, TokenInvalid
 from todo_project.api.views import StrictInputMixin, read_uuid
@@ -54,6 +55,7 @@ class TokenView(HashingMixin, PublicView):
             user.email_verified or not settings.REQUIRE_VERIFIED_EMAIL
         ):
             keep_try(request)
+            metrics.SIGN_INS.add("wrong" if user is None else "unverified")
             raise _invalid_credentials()
         note_user(request, user.pk)
         claims = Claims(user_id=user.pk, session_id=uuid7(), signed_in_at=timezone.now())
@@ -63,6 +65,7 @@ class TokenView(HashingMixin, PublicView):
             # ends it, or came first and is seen here.
             unchanged = User.objects.filter(pk=user.pk, password=user.password, is_active=True)
             if unchanged.select_for_update(no_key=True).first() is None:
+                metrics.SIGN_INS.add("wrong")
                 raise _invalid_credentials()
             Session.objects.create(
                 id=claims.session_id,
@@ -73,7 +76,13 @@ class TokenView(HashingMixin, PublicView):
                 address=client_address(request),
             )
             user.sessions.end_beyond_limit()
+        metrics.SIGN_INS.add("ok")
         return Response(_token_pair(pair))
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, Throttled):
+            metrics.SIGN_INS.add("limited")
+        return super().handle_exception(exc)
 
 
 class RefreshView(PublicView):

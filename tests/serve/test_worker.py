@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from http.client import HTTPResponse
+from http.client import HTTPResponse, IncompleteRead
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,8 +26,34 @@ POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
 LARGE = b"x" * (1024 * 1024)
 
 
+class Pieces(Iterator[bytes]):
+    """An answer that is made while it is read: `count` mebibytes, and an empty block at first."""
+
+    def __init__(self, count: int, *, breaks_off: type[Exception] | None = None) -> None:
+        self.count = count
+        self.breaks_off = breaks_off
+        self.made = -1
+        self.closed = 0
+
+    def __next__(self) -> bytes:
+        self.made += 1
+        if self.made > self.count:
+            raise StopIteration
+        if self.made == self.count and self.breaks_off is not None:
+            raise self.breaks_off("on purpose")
+        return LARGE if self.made else b""
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 class Running:
-    """A worker whose application answers `/large` with a mebibyte and echoes everything else."""
+    """A worker whose application answers `/large` with a mebibyte and echoes everything else.
+
+    But `/pieces`, to which it answers `pieces`.
+    """
+
+    pieces: Pieces
 
     def __init__(self, listener: socket.socket, options: Options) -> None:
         self.port: int = listener.getsockname()[1]
@@ -57,10 +83,13 @@ class Running:
                 body = b"waited"
             case "/unread":
                 body = b"unread"
+            case "/pieces":
+                start("200 OK", [])
+                return self.pieces
             case _:
                 body = environ["wsgi.input"].read() or b"nothing"
         start("200 OK", [("Content-Length", str(len(body)))])
-        return [body]
+        return [body] if body is LARGE else (body,)
 
     def connect(self, sent: bytes = b"", *, receive_buffer: int | None = None) -> socket.socket:
         client = socket.socket()
@@ -179,6 +208,104 @@ def test_slow_reader_gets_everything(running: Running) -> None:
     wait_until(lambda: running.held_bytes == 0)
     client.sendall(GET + b"\r\n")
     assert answer_of(client) == (200, b"nothing")
+
+
+def test_last_answer_to_a_slow_reader_ends_the_connection(running: Running) -> None:
+    client = running.connect(
+        b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", receive_buffer=4096
+    )
+    wait_until(lambda: running.held_bytes > len(LARGE))
+    assert answer_of(client) == (200, LARGE)
+    assert client.recv(1) == b""
+
+
+PIECES = b"GET /pieces HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_answer_is_made_while_it_is_read(running: Running) -> None:
+    """[X4] No piece before the one before it was taken, whose reader holds no thread meanwhile."""
+    running.pieces = Pieces(6)
+    client = running.connect(PIECES, receive_buffer=4096)
+    wait_until(lambda: running.held_bytes > len(LARGE))
+    others = [answer_of(running.connect(GET + b"\r\n")) for _ in range(8)]
+    made, held = running.pieces.made, running.held_bytes
+
+    answer = HTTPResponse(client)
+    answer.begin()
+
+    assert others == [(200, b"nothing")] * 8
+    assert made == 1
+    assert held < 2 * len(LARGE)
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    assert "Content-Length" not in answer.headers
+    assert answer.read() == 6 * LARGE
+    assert running.pieces.closed == 1
+    client.sendall(GET + b"\r\n")
+    assert answer_of(client) == (200, b"nothing")
+
+
+def test_answer_in_pieces_to_an_old_client(running: Running) -> None:
+    """HTTP/1.0 has no chunks: the body ends with the connection."""
+    running.pieces = Pieces(3)
+    client = running.connect(b"GET /pieces HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    answer = HTTPResponse(client)
+    answer.begin()
+
+    assert answer.headers["Connection"] == "close"
+    assert "Transfer-Encoding" not in answer.headers
+    assert answer.read() == 3 * LARGE
+
+
+def test_head_makes_no_piece(running: Running) -> None:
+    running.pieces = Pieces(3)
+    client = running.connect(PIECES.replace(b"GET", b"HEAD"))
+
+    assert answer_of(client, "HEAD") == (200, b"")
+    assert (running.pieces.made, running.pieces.closed) == (-1, 1)
+    client.sendall(GET + b"\r\n")
+    assert answer_of(client) == (200, b"nothing")
+
+
+@pytest.mark.parametrize("error", [ConnectionAbortedError, RuntimeError], ids=["told", "a defect"])
+def test_answer_that_breaks_off_is_seen_to(
+    error: type[Exception], running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """[X3] The connection ends before the body does. A defect is logged here, if nowhere else."""
+    running.pieces = Pieces(3, breaks_off=error)
+    client = running.connect(PIECES)
+    answer = HTTPResponse(client)
+    answer.begin()
+
+    with pytest.raises(IncompleteRead) as caught:
+        answer.read()
+
+    assert caught.value.partial == 2 * LARGE
+    wait_until(lambda: running.pieces.closed == 1)
+    assert len(caplog.records) == (error is RuntimeError)
+    assert answer_of(running.connect(GET + b"\r\n")) == (200, b"nothing")
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["gone", "silent"])
+def test_answer_whose_reader_is_gone_is_let_go(
+    is_told: bool, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "WRITE_STALL_SECONDS", 0.0)
+    running.pieces = Pieces(100)
+    client = running.connect(PIECES, receive_buffer=4096)
+    if is_told:
+        client.close()
+
+    wait_until(lambda: running.pieces.closed == 1)
+    assert running.pieces.made < 100
+
+
+def test_stop_lets_pieces_come_to_their_end(running: Running) -> None:
+    running.pieces = Pieces(6)
+    client = running.connect(PIECES, receive_buffer=4096)
+    wait_until(lambda: running.held_bytes > len(LARGE))
+    running.worker.stop()
+
+    assert answer_of(client) == (200, 6 * LARGE)
 
 
 def test_unread_answers_are_bounded(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

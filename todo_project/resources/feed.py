@@ -52,6 +52,11 @@ class FeedPosition:
     type: str = ""
     id: UUID = _NIL
 
+    @classmethod
+    def behind(cls, epoch: str, version: int) -> "FeedPosition":
+        """Of whoever has all of a version: what comes after it follows."""
+        return cls(epoch, version, _LOG, _LAST_TYPE)
+
     @property
     def parameters(self) -> Mapping[str, Any]:
         """Behind a whole version it is before the next: an empty type comes first by any collation.
@@ -148,10 +153,10 @@ def fetch_changes(
         reached = after.version if is_walk else last["version"]
         end = FeedPosition(epoch, reached, after.phase, last["type"], UUID(last["id"]))
     elif is_walk:
-        end = FeedPosition(epoch, after.version, _LOG, _LAST_TYPE)
+        end = FeedPosition.behind(epoch, after.version)
         has_more = version > after.version
     else:
-        end = FeedPosition(epoch, version, _LOG, _LAST_TYPE)
+        end = FeedPosition.behind(epoch, version)
     changes = [
         change for (*_, is_current, _), change in zip(rows, page, strict=False) if is_current
     ]

@@ -3,7 +3,6 @@
     supervisor.py   the parent process: starts workers, replaces the dead, drains and stops
     worker.py       one worker: threads that read, work and answer, and what clients may hold
     application.py  what the application answers to a request
-    application.py  what the application answers to a request
     messages.py     bytes to requests and answers to bytes; no sockets
 
 HTTP is parsed by llhttp (the package httptools). The rest is hand-written, because no server for

@@ -10,6 +10,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any, NoReturn
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
@@ -160,14 +161,18 @@ class BrokenOff:
 class RequestReader:
     """Makes requests of what a client sends, one behind the other.
 
-    `fault` is the status of whatever can't be read; nothing more is read after it.
+    `fault` is the status of whatever can't be read; nothing more is read after it. `long_bodies`
+    are larger limits of bodies, by the last part of a path.
     """
 
-    def __init__(self, body_max_bytes: int) -> None:
+    def __init__(
+        self, body_max_bytes: int, long_bodies: Mapping[bytes, int] = MappingProxyType({})
+    ) -> None:
         self.fault: HTTPStatus | None = None
         # Grows whenever a request begins, and when its head is there: each has a time of its own.
         self.stage = 0
         self._body_max_bytes = body_max_bytes
+        self._long_bodies = long_bodies
         self._parser = httptools.HttpRequestParser(self)
         self._ready: deque[Request] = deque()
         self._ready_bytes = 0
@@ -326,7 +331,7 @@ class RequestReader:
         fault = request.fault
         if fault is not None:
             self._fail(fault)
-        elif request.length > self._body_max_bytes:
+        elif self._is_too_long(request, request.length):
             self._leave_unread(request)
 
     def on_body(self, data: bytes) -> None:
@@ -335,8 +340,15 @@ class RequestReader:
             return
         self._silent_bytes = 0
         request.body += data
-        if len(request.body) > self._body_max_bytes:
+        if self._is_too_long(request, len(request.body)):
             self._leave_unread(request)
+
+    def _is_too_long(self, request: Request, length: int) -> bool:
+        if length <= self._body_max_bytes:
+            return False
+        path = request.target.partition(b"?")[0].rstrip(b"/")
+        name = unquote_to_bytes(path.rpartition(b"/")[2])
+        return length > self._long_bodies.get(name, self._body_max_bytes)
 
     def _leave_unread(self, request: Request) -> None:
         """A body that is too large: the request is answered without it, and nothing follows."""
@@ -373,6 +385,13 @@ def empty_answer(status: HTTPStatus) -> bytes:
     """An answer without a body, after which the connection is closed."""
     return answer(f"{status.value} {status.phrase}", [], b"", connection="close")
 
+
+def chunk(block: bytes) -> bytes:
+    """A part of a body whose length nobody knows yet. RFC 9112, section 7.1. Not an empty one."""
+    return b"%x\r\n%b\r\n" % (len(block), block)
+
+
+LAST_CHUNK = b"0\r\n\r\n"  # where it doesn't come, the body isn't whole
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

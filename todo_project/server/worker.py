@@ -2,7 +2,8 @@
 
 Each thread takes whatever connection has something to read or room to write, and does all that can
 be done for it without waiting for its client: so slow clients hold no thread, whichever way they
-are slow. What is held for them in memory is bounded, for all of them together.
+are slow. What is held for them in memory is bounded, for all of them together. Of an answer that is
+made while it is read, that is a piece: the next one is made when it is sent, by whichever thread.
 """
 
 import errno
@@ -13,10 +14,11 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from .application import Application, answer_request, common_environ
+from .application import Application, Rest, answer_request, common_environ
 from .messages import CONTINUE, Request, RequestReader, empty_answer
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ class Options:
     # Of a connection between requests; also what a whole head, and a whole body, may take.
     keep_alive_seconds: float
     body_max_bytes: int
+    # Larger ones, by the last part of a path.
+    long_bodies: Mapping[bytes, int] = field(default_factory=dict)
     connections_max: int = CONNECTIONS_MAX
 
 
@@ -87,6 +91,7 @@ class Connection:
         "lingered_bytes",
         "moved_at",
         "reader",
+        "rest",
         "socket",
         "stage",
         "unsent",
@@ -100,6 +105,7 @@ class Connection:
         self.answers = 0
         self.unsent: memoryview | None = None  # the rest of an answer
         self.answer_bytes = 0  # of the whole of it, which is kept until the rest is sent
+        self.rest: Rest | None = None  # what of an answer isn't made yet
         self.held_bytes = 0
         self.held_since = now
         self.moved_at = now
@@ -174,7 +180,8 @@ class Worker:
         now = time.monotonic()
         for connection in list(self._connections.values()):
             deadline = connection.deadline
-            if self._stopped_at is not None and connection.unsent is None:
+            is_answered = connection.unsent is None and connection.rest is None
+            if self._stopped_at is not None and is_answered:
                 is_idle = connection.reader.is_idle
                 grace = STOP_IDLE_SECONDS if is_idle else STOP_ARRIVAL_SECONDS
                 deadline = min(deadline, self._stopped_at + grace)
@@ -211,7 +218,7 @@ class Worker:
             connection = Connection(
                 client,
                 address[0].removeprefix("::ffff:"),  # of IPv4, where both are listened to
-                RequestReader(self._options.body_max_bytes),
+                RequestReader(self._options.body_max_bytes, self._options.long_bodies),
             )
             with self._lock:
                 self._connections[client.fileno()] = connection
@@ -228,7 +235,7 @@ class Worker:
         if not connection.is_ended:
             try:
                 wanted = self._advance(connection)
-            except OSError:  # the client is gone
+            except OSError:  # the client is gone, or the rest of its answer isn't to be had
                 wanted = 0
         if wanted:
             self._hold(connection)
@@ -243,13 +250,17 @@ class Worker:
             connection.held_bytes = 0
             self._connections.pop(connection.socket.fileno(), None)
             connection.socket.close()
+        if connection.rest is not None:
+            connection.rest.close()
 
     def _advance(self, connection: Connection) -> int:
         """Returns what to wait for: EPOLLIN, EPOLLOUT, or 0 where the connection has ended."""
         if connection.unsent is not None:
             if not self._send(connection, connection.unsent):
                 return select.EPOLLOUT
-        elif not connection.reader.has_ready:
+            if connection.is_last_answer and connection.rest is None:
+                return self._linger(connection)
+        elif connection.rest is None and not connection.reader.has_ready:
             try:
                 data = connection.socket.recv(RECEIVE_BYTES)
             except BlockingIOError:
@@ -261,6 +272,8 @@ class Worker:
                 connection.reader.feed(data)
             else:
                 connection.reader.feed_end()
+        if connection.rest is not None:
+            return self._answer_on(connection, connection.rest)
         return self._answer_all(connection)
 
     def _answer_all(self, connection: Connection) -> int:
@@ -282,10 +295,26 @@ class Worker:
             connection.answers += 1
             if not self._send(connection, data):
                 return select.EPOLLOUT
+            if connection.rest is not None:
+                return self._answer_on(connection, connection.rest)
             if connection.is_last_answer:
                 return self._linger(connection)
         connection.expires_at = time.monotonic() + WRITE_STALL_SECONDS
         return select.EPOLLOUT  # there are more: after others have had their turn
+
+    def _answer_on(self, connection: Connection, rest: Rest) -> int:
+        """Sends the next piece of an answer, and lets others have their turn. As _advance().
+
+        Raises ConnectionAbortedError where there is none, though it isn't the end.
+        """
+        connection.expires_at = time.monotonic() + WRITE_STALL_SECONDS
+        piece = next(rest, None)
+        if piece is not None:
+            self._send(connection, piece)
+            return select.EPOLLOUT
+        rest.close()
+        connection.rest = None
+        return self._linger(connection) if connection.is_last_answer else select.EPOLLOUT
 
     def _wait_for_more(self, connection: Connection) -> int:
         """A head, a body, and the time between requests have a time each, however they drip."""
@@ -299,7 +328,7 @@ class Worker:
 
     def _answer(self, connection: Connection, request: Request) -> bytes:
         """What the application says."""
-        data, connection.is_last_answer = answer_request(
+        data, connection.rest, connection.is_last_answer = answer_request(
             self._application, request, self._common, connection.address, self._stops
         )
         return data

@@ -1,0 +1,35 @@
+"""Everything that the caller has, to take with them."""
+
+from typing import cast
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+
+from accounts.authentication import current_identity_id, current_session_id, current_user
+from accounts.exports import export_response
+from accounts.serializers import ExportSerializer
+from accounts.throttles import ExportThrottle
+from todo_project.api.callers import Caller
+from todo_project.api.views import StrictInputMixin
+
+
+class ExportView(StrictInputMixin):
+    throttle_classes = (ExportThrottle,)
+    answers_file = frozenset({"get"})
+
+    @extend_schema(operation_id="auth_me_export", responses=ExportSerializer)
+    def get(self, request: Request) -> HttpResponseBase:
+        """Download everything that you have, what is in your trash included, as one file.
+
+        It is made while you read it, and no snapshot: `since` leads to what was written meanwhile.
+        Where it breaks off, the last brace is missing. A further export ends one that is under way.
+        """
+        user, caller = current_user(request), cast("Caller", request.auth)
+        return export_response(
+            user,
+            caller,
+            f"{request.method} {user.pk}",  # a HEAD reads nothing, and ends nothing
+            session_id=current_session_id(request),
+            identity_id=current_identity_id(request),
+        )
