@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
+from todo_project import metrics
 from todo_project.api.errors import HashingBusy
 
 _places = threading.BoundedSemaphore(settings.PASSWORD_HASHES_AT_ONCE)
@@ -24,7 +25,7 @@ def hashing() -> Iterator[None]:
         yield
         return
     if not _places.acquire(blocking=False):
-        raise HashingBusy()
+        raise _busy()
     _this_thread.has_place = True
     try:
         yield
@@ -36,7 +37,12 @@ def hashing() -> Iterator[None]:
 def require_place() -> None:
     """Raises HashingBusy where no place is free; takes none, and so keeps nobody from having it."""
     if _places._value <= 0:  # noqa: SLF001  # a semaphore has no other way to tell
-        raise HashingBusy()
+        raise _busy()
+
+
+def _busy() -> HashingBusy:
+    metrics.REFUSALS.add("hashing")
+    return HashingBusy()
 
 
 class OWASPArgon2Hasher(Argon2PasswordHasher):

@@ -17,6 +17,7 @@ from django.conf import settings
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from todo_project import metrics
 from todo_project.api.errors import IssuerUnavailable
 from todo_project.environment import is_fetchable
 
@@ -240,6 +241,7 @@ class IssuerKeys:
         if fetch is None and self._held is before and not self._is_failing:
             # The key may be new. Not a 401: else whoever invents names, and so uses up what may be
             # asked, would sign people out after a rotation.
+            metrics.REFUSALS.add("issuer")
             raise IssuerUnavailable(wait=max(ceil(self._forced_until - monotonic()), 1))
         keys = self._awaited(fetch)
         self._missed = (algorithm, kid, id(keys))
@@ -288,6 +290,7 @@ class IssuerKeys:
         held = self._held
         is_unknown = self._is_failing or (fetch is not None and not fetch.is_over.is_set())
         if held is None or is_unknown or monotonic() >= held.good_until:
+            metrics.REFUSALS.add("issuer")
             raise IssuerUnavailable()
         return held.keys
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from todo_project import metrics
 from todo_project.api.limits import Counter, count
 from todo_project.background import Job
 
@@ -21,6 +22,8 @@ from .mailed_tokens import make_confirmation_token, make_reset_token
 from .models import Identity, User
 
 logger = logging.getLogger(__name__)
+
+_LIMIT = "reset"  # in settings.RATE_LIMITS
 
 
 class Letter(NamedTuple):
@@ -186,11 +189,12 @@ def _link(url: str, token: str) -> str:
 
 def _are_too_many(*identities: str) -> bool:
     """Counts a mail of each of these; True where that is one too many for any."""
-    counters = [Counter.of("reset", identity) for identity in identities]
+    counters = [Counter.of(_LIMIT, identity) for identity in identities]
     usages = [count(counter) for counter in counters if counter is not None]
     if not any(usage.is_exceeded for usage in usages):
         return False
     logger.warning("mail skipped: too many for one account or mailbox")
+    metrics.LIMITS_HIT.add(_LIMIT)
     return True
 
 

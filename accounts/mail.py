@@ -4,6 +4,7 @@ from smtplib import SMTPNotSupportedError, SMTPRecipientsRefused, SMTPResponseEx
 
 from django.core.mail import send_mail
 
+from todo_project import metrics
 from todo_project.background import JobQueue
 
 
@@ -23,3 +24,4 @@ queue = JobQueue("mail", is_permanent=_is_permanent)
 
 def send(subject: str, message: str, email: str) -> None:
     send_mail(subject, message, from_email=None, recipient_list=[email])
+    metrics.MAILS_SENT.add()

@@ -14,6 +14,8 @@ from multiprocessing.util import Finalize
 
 from django.db import DatabaseError, InterfaceError, connections
 
+from . import metrics
+
 logger = logging.getLogger(__name__)
 
 QUEUE_LENGTH = 1000  # jobs; one more is dropped, and the log says so
@@ -68,8 +70,10 @@ class JobQueue:
         with self._changed:
             if self._unfinished >= self._length:
                 logger.error("%s dropped: the queue is full", self._name)
+                metrics.JOBS.add("dropped")
                 return
             self._unfinished += 1
+            metrics.JOBS_WAITING.set(self._unfinished)
             self._schedule(_Entry(time.monotonic() + PAUSES_SECONDS[0], job))
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -103,11 +107,15 @@ class JobQueue:
             is_over = True  # by a defect, too, which ends this thread
             try:
                 is_over = self._try(entry)
+            except Exception:
+                metrics.JOBS.add("defect")
+                raise
             finally:
                 connections.close_all()  # the thread may now idle for days
                 with self._changed:
                     if is_over:
                         self._unfinished -= 1
+                        metrics.JOBS_WAITING.set(self._unfinished)
                         self._changed.notify_all()
                     else:
                         entry.due_at = time.monotonic() + PAUSES_SECONDS[entry.tries]
@@ -132,12 +140,16 @@ class JobQueue:
             fault = type(error).__name__
             if self._is_permanent(error) or self._is_ending or entry.tries >= len(PAUSES_SECONDS):
                 logger.error("%s given up after %d tries: %s", self._name, entry.tries, fault)  # noqa: TRY400
+                metrics.JOBS.add("given_up")
                 return True
             logger.warning("%s not done yet: %s", self._name, fault)
+            metrics.JOBS.add("retried")
             return False
         except ValueError as error:  # what the job is about can't be, such as an address
             logger.error("%s given up: %s", self._name, type(error).__name__)  # noqa: TRY400
+            metrics.JOBS.add("given_up")
             return True
+        metrics.JOBS.add("done")
         if following is not None:
             entry.job, entry.tries = following, 0
         return following is None

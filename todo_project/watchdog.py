@@ -14,6 +14,8 @@ import psycopg
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from . import metrics
+
 POLL_SECONDS = 0.25
 
 
@@ -76,6 +78,7 @@ def _end(wrapper: Any) -> None:
             handle.detach()
     except (OSError, psycopg.OperationalError):
         return  # closed meanwhile, or shut down already
+    metrics.WATCHDOG_CUTS.add()
 
 
 watchdog = Watchdog()

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -18,10 +19,16 @@ from django.db import (
 )
 from django.http.response import HttpResponseBase
 
+from todo_project.api.streaming import StreamedResponse
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "todo_project.settings")
+if settings.METRICS_TOKEN:
+    from todo_project import metrics
+
+    metrics.begin()
 _django = get_wsgi_application()
 if not settings.DEBUG:
     # What Django does before and after each request for any number of databases, for caches, a log
@@ -36,10 +43,25 @@ _this_thread = threading.local()
 
 
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    _look_after_connection()
+    response = _django(environ, start_response)
+    if isinstance(response, StreamedResponse):
+        response.within(_connected)
+        return response
+    return [_whole_body(response)]
+
+
+def _look_after_connection() -> None:
+    """Of the thread that works now, before it does."""
     if not hasattr(_this_thread, "database"):
         _this_thread.database = _Database()
     _this_thread.database.connection.close_if_unusable_or_obsolete()
-    return [_whole_body(_django(environ, start_response))]
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    _look_after_connection()
+    yield
 
 
 class _Database:
@@ -60,8 +82,8 @@ class _Database:
 def _whole_body(response: HttpResponseBase) -> bytes:
     """An answer in one piece, which the server sends by itself, in one packet where it fits.
 
-    Piece by piece a slow reader of a file would keep a thread waiting. The longest, a page of
-    tasks, is in memory anyway.
+    Piece by piece a file would cost a wake-up for each. The longest, a page of tasks, is in memory
+    anyway.
     """
     try:
         return b"".join(response)

@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from todo_project import metrics
 from todo_project.addresses import client_network
 from todo_project.environment import Rate
 
@@ -28,6 +29,7 @@ from .notes import notes_of
 class Usage:
     """How much of a limit is used, the present try included."""
 
+    scope: str  # of settings.RATE_LIMITS
     limit: int
     hits: int
     reset_seconds: int
@@ -45,6 +47,7 @@ class Usage:
 class Counter:
     """Counts the tries of one identity in windows of `rate.period_seconds`."""
 
+    scope: str
     rate: Rate
     key: UUID
 
@@ -58,7 +61,7 @@ class Counter:
         if rate is None:
             return None
         text = f"{scope} {rate.period_seconds} {identity}"
-        return cls(rate, UUID(bytes=sha256(text.encode()).digest()[:16]))
+        return cls(scope, rate, UUID(bytes=sha256(text.encode()).digest()[:16]))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -71,7 +74,7 @@ class Counter:
 
     def usage(self, hits: int, reset_seconds: float) -> Usage:
         """What the row says that counts."""
-        return Usage(self.rate.limit, hits, reset_seconds=max(1, ceil(reset_seconds)))
+        return Usage(self.scope, self.rate.limit, hits, reset_seconds=max(1, ceil(reset_seconds)))
 
 
 # One statement, atomic by the row's lock: of simultaneous calls each gets a number of its own.
@@ -184,6 +187,7 @@ def admit(request: HttpRequest | Request, usage: Usage) -> None:
     if notes.rate_usage is None or usage.remaining <= notes.rate_usage.remaining:
         notes.rate_usage = usage
     if usage.is_exceeded:
+        metrics.LIMITS_HIT.add(usage.scope)
         raise Throttled(wait=usage.reset_seconds)
 
 

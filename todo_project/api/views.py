@@ -19,6 +19,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from todo_project import metrics
+
 from .errors import EncodedBody, PayloadTooLarge, own_error
 from .negotiation import JSONNegotiation
 from .notes import notes_of
@@ -57,6 +59,7 @@ class StrictInputMixin(APIView):
     conditional: ClassVar[frozenset[str]] = frozenset()  # takes If-Match
     keyed: ClassVar[frozenset[str]] = frozenset()  # takes Idempotency-Key
     zoned: ClassVar[frozenset[str]] = frozenset()  # goes by X-Time-Zone
+    answers_file: ClassVar[frozenset[str]] = frozenset()  # as it is, and in no envelope
     # What `meta` holds, where it is something of the operation's own.
     meta_serializers: ClassVar[Mapping[str, type[StrictSerializer]]] = {}
 
@@ -114,6 +117,7 @@ class StrictInputMixin(APIView):
             and notes_of(request).is_connection_lost
             and time.monotonic() - started < settings.REQUEST_TIME_LIMIT_SECONDS / 4
         ):
+            metrics.RETRIES.add("read")
             connection.close()
             response = super().dispatch(request, *args, **kwargs)
         return response

@@ -9,15 +9,19 @@ refused, however many there are.
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from todo_project import metrics
 from todo_project.api.errors import ServiceUnavailable, error_response
+from todo_project.api.streaming import StreamedResponse
 
-from . import LIVENESS_PATHS, GetResponse
+from . import UNGATED_PATHS, GetResponse
 
 # How many requests may work at once in this process; `manage.py serve` sets it. The development
 # server makes a thread for each connection.
@@ -38,17 +42,35 @@ class GateMiddleware:
         self._gate = Gate()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info in LIVENESS_PATHS:
+        if request.path_info in UNGATED_PATHS:
             return self.get_response(request)
-        if has_waited_too_long(request) or not self._gate.enter():
+        if has_waited_too_long(request):
+            metrics.REFUSALS.add("queue")
+            return error_response(request, ServiceUnavailable())
+        if not self._gate.enter():
+            metrics.REFUSALS.add("turn")
             return error_response(request, ServiceUnavailable())
         status = 503
         try:
             response = self.get_response(request)
             status = response.status_code
-            return response
         finally:
             self._gate.leave(has_ended_well=status != 503)
+        if isinstance(response, StreamedResponse):
+            response.within(self._turn)
+        return response
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """For a piece of an answer. Raises ServiceUnavailable."""
+        if not self._gate.enter():
+            raise ServiceUnavailable()
+        has_ended_well = False
+        try:
+            yield
+            has_ended_well = True
+        finally:
+            self._gate.leave(has_ended_well=has_ended_well)
 
 
 class Gate:
@@ -67,9 +89,14 @@ class Gate:
 
         After that nobody waits any more, until a request has ended well.
         """
+        if self._turns.acquire(block=False):
+            return True
         patience = 0 if self._is_stuck else settings.TURN_TIME_LIMIT_SECONDS
+        started = time.perf_counter()
         has_turn = self._turns.acquire(timeout=patience)
-        if not has_turn:
+        if has_turn:
+            metrics.TURN_WAITS.observe(time.perf_counter() - started)
+        else:
             self._is_stuck = True
         return has_turn
 

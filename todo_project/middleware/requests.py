@@ -1,9 +1,11 @@
-"""The id of a request, the line of the access log, and the shape of an error whoever answers it."""
+"""A request's id, its place in log and metrics, and the shape of an error whoever answers it."""
 
 import logging
 import re
 import time
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
 
 from django.conf import settings
 from django.contrib.admindocs.views import simplify_regex
@@ -18,9 +20,10 @@ from rest_framework.exceptions import (
 )
 from uuid_utils.compat import uuid4
 
-from todo_project import logs
+from todo_project import logs, metrics
 from todo_project.api.errors import as_api_exception, error_response, internal_error
 from todo_project.api.notes import Notes, notes_of
+from todo_project.api.streaming import BrokenOffError, StreamedResponse
 from todo_project.watchdog import watchdog
 
 from . import GetResponse
@@ -42,6 +45,7 @@ class RequestMiddleware:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
+        self._is_counting = bool(settings.METRICS_TOKEN)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         started = time.perf_counter()
@@ -60,7 +64,9 @@ class RequestMiddleware:
         has_body = response.status_code not in (204, 304)  # RFC 9110, section 8.6
         if isinstance(response, HttpResponse) and has_body and "Content-Length" not in response:
             response["Content-Length"] = str(len(response.content))
-        self._log(request, response, duration_ms=(time.perf_counter() - started) * 1000)
+        self._note(request, response, seconds=time.perf_counter() - started)
+        if isinstance(response, StreamedResponse):
+            response.within(partial(_further_work, request_id))
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -74,13 +80,17 @@ class RequestMiddleware:
             error = internal_error()
         return error_response(request, error)
 
-    def _log(self, request: HttpRequest, response: HttpResponseBase, *, duration_ms: float) -> None:
+    def _note(self, request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:
+        """Counts the request, and writes its line of the access log."""
         match = request.resolver_match
+        route = _readable(match.route) if match and match.route else None
+        if self._is_counting:
+            metrics.REQUESTS.observe_request(request.method, route, response.status_code, seconds)
         extra = {
             "method": request.method,
-            "route": _readable(match.route) if match and match.route else None,
+            "route": route,
             "status": response.status_code,
-            "duration_ms": round(duration_ms, 2),
+            "duration_ms": round(seconds * 1000, 2),
             "user_id": _user_id(request),
         }
         if settings.DEBUG:  # whoever reads this log sent the request
@@ -88,6 +98,26 @@ class RequestMiddleware:
                 return
             extra["path"] = request.get_full_path()
         access_log.info("request", extra=extra)
+
+
+@contextmanager
+def _further_work(request_id: str) -> Iterator[None]:
+    """Around a piece of an answer that is made after the request.
+
+    Raises BrokenOffError, and logs why: the client can't be told any more.
+    """
+    logs.request_id.set(request_id)
+    try:
+        with watchdog:
+            yield
+    except Exception as exception:
+        is_told = isinstance(exception, BrokenOffError)
+        reason = exception if is_told else as_api_exception(exception)
+        if reason is None:
+            logger.exception("defect")
+        else:
+            logger.warning("an answer breaks off: %s", reason)
+        raise BrokenOffError from exception
 
 
 def _write_rate_headers(request: HttpRequest, response: HttpResponseBase) -> None:
@@ -135,8 +165,9 @@ def _in_api_shape(request: HttpRequest, response: HttpResponseBase) -> HttpRespo
         case _:
             error = internal_error()
     reshaped = error_response(request, error)
-    if response.has_header("Allow"):
-        reshaped["Allow"] = response["Allow"]
+    for name, value in response.items():
+        if not name.startswith(("Content-", "X-Frame-")):  # which are about the page
+            reshaped[name] = value
     return reshaped
 
 

@@ -15,6 +15,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.backends.postgresql import base
 
+from todo_project import metrics
+
 from .pipeline import Execution, execute_together
 
 CONNECT_TIMEOUT_MIN_SECONDS = 2  # psycopg takes none that is shorter
@@ -124,8 +126,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         that could be cut. Looking the name up comes before that, and has a time limit of its own,
         the resolver's.
         """
-        conn_params = {**conn_params, **_addresses(conn_params)}
-        connection: psycopg.Connection[Any] = super().get_new_connection(conn_params)
+        try:
+            conn_params = {**conn_params, **_addresses(conn_params)}
+            connection: psycopg.Connection[Any] = super().get_new_connection(conn_params)
+        except psycopg.OperationalError:
+            metrics.DATABASE_CONNECTIONS.add("failed")
+            raise
+        metrics.DATABASE_CONNECTIONS.add("made")
         connection.prepared_max = STATEMENTS_MAX
         self._statements: dict[str, _Statement | None] = {}
         return connection
@@ -149,6 +156,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection = self.connection
         is_idle = connection is not None and not self.in_atomic_block
         if is_idle and (self.errors_occurred or is_broken(connection)):
+            metrics.DATABASE_CONNECTIONS_LOST.add()
             self.close()
         super().close_if_unusable_or_obsolete()
 

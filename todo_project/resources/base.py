@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from rest_framework.exceptions import ErrorDetail, NotFound, ValidationError
 from rest_framework.permissions import IsAuthenticated
 
+from todo_project import metrics
 from todo_project.api.callers import Caller
 from todo_project.api.envelope import empty_response, json_response
 from todo_project.api.errors import KeyReused
@@ -15,7 +16,7 @@ from todo_project.api.limits import Counter, admit
 from todo_project.api.permissions import HasScope, Scope
 from todo_project.api.views import StrictInputMixin
 
-from .pages import CursorCodec, Position
+from .pages import PATH_PREFIX, CursorCodec, Position
 from .permissions import IsPathOwner
 from .statement import Work
 from .throttles import WriteThrottle
@@ -45,7 +46,7 @@ class OwnedView(StrictInputMixin):
 
     @property
     def own_path(self) -> str:
-        """Where what is the caller's begins, for Location and Link."""
+        """Where what is the caller's begins, for Location and Link; PATH_PREFIX comes before it."""
         return f"/api/{self.caller.user_id}"
 
     def position(self, cursors: CursorCodec) -> Position | None:
@@ -79,6 +80,7 @@ class OwnedView(StrictInputMixin):
         replay = written.replay
         if replay is None:
             return None
+        metrics.REPLAYS.add()
         headers = {"Idempotent-Replayed": "true"}
         if replay.body is None:
             response = empty_response()
@@ -87,7 +89,7 @@ class OwnedView(StrictInputMixin):
         if replay.etag is not None:
             headers |= tag_headers(replay.etag)
         if replay.location is not None:
-            headers["Location"] = replay.location
+            headers["Location"] = f"{PATH_PREFIX}{replay.location}"
         return json_response(
             self.request, orjson.Fragment(replay.body), status=replay.status, headers=headers
         )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from django.db import IntegrityError
 
+from todo_project import metrics
 from todo_project.api.callers import Caller
 from todo_project.api.errors import ApiException, Conflict, IdInTrash, IdTaken
 from todo_project.api.limits import Counter, Usage
@@ -97,7 +98,9 @@ def remedied(
     remedy = resource.remedies.get(constraint_of(error) or "")
     if remedy is None:
         raise error
-    return {**parameters, **remedy(caller, parameters)}
+    cured = {**parameters, **remedy(caller, parameters)}
+    metrics.RETRIES.add("remedy")
+    return cured
 
 
 def _perform(
@@ -160,6 +163,7 @@ def _row(send: _Send, values: Mapping[str, Any], key: Key | None) -> Sequence[An
         except IntegrityError as error:
             if not is_key_taken(error):
                 raise
+            metrics.RETRIES.add("key")
     return send(values)
 
 

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
+from typing import NamedTuple
 
 from .application import Application
 from .worker import (
@@ -44,8 +46,17 @@ class Drain:
     begin: Callable[[], None]
 
 
+class _Begun(NamedTuple):
+    """Which worker of how many a process is, and when it was started."""
+
+    number: int
+    at: float
+
+
 class Supervisor:
     """Keeps so many workers alive, each of which loads the application by itself.
+
+    `load` is told which of them it is, from 0: who takes the place of a dead one has its number.
 
     SIGTERM drains and then stops; SIGINT (Ctrl-C) and SIGHUP (a closed terminal) stop at once. A
     second signal ends the drain, and a third the requests in flight.
@@ -54,7 +65,7 @@ class Supervisor:
     def __init__(
         self,
         listener: socket.socket,
-        load: Callable[[], Application],
+        load: Callable[[int], Application],
         options: Options,
         *,
         processes: int,
@@ -65,7 +76,7 @@ class Supervisor:
         self._options = options
         self._processes = processes
         self._drain = drain
-        self._workers: dict[ForkProcess, float] = {}  # and when they were started
+        self._workers: dict[ForkProcess, _Begun] = {}
 
     def run(self) -> None:
         """Returns when it was told to stop, and all workers have ended."""
@@ -94,24 +105,27 @@ class Supervisor:
     def _spawn(self) -> None:
         # Forked: what was read by now is shared. The application is not, because threads and random
         # numbers would be; of multiprocessing, because its children end as they should.
-        worker = get_context("fork").Process(target=self._work, args=[os.getpid()], name="worker")
+        taken = {begun.number for begun in self._workers.values()}
+        number = next(number for number in count() if number not in taken)
+        arguments = (number, os.getpid())
+        worker = get_context("fork").Process(target=self._work, args=arguments, name="worker")
         worker.start()
-        self._workers[worker] = time.monotonic()
+        self._workers[worker] = _Begun(number, time.monotonic())
 
-    def _work(self, parent: int) -> None:
+    def _work(self, number: int, parent: int) -> None:
         # Ctrl-C reaches every process of the terminal's group, but when to stop is the parent's to
         # say.
         os.setpgid(0, 0)
-        Worker(self._listener, self._load(), self._options, parent=parent).run()
+        Worker(self._listener, self._load(number), self._options, parent=parent).run()
 
     def _replace_dead(self) -> None:
-        for worker, started_at in list(self._workers.items()):
+        for worker, begun in list(self._workers.items()):
             if worker.exitcode is not None:
                 del self._workers[worker]
                 logger.error(
                     "a worker died", extra={"pid": worker.pid, "exit_code": worker.exitcode}
                 )
-                time.sleep(max(0.0, started_at + RESPAWN_SECONDS - time.monotonic()))
+                time.sleep(max(0.0, begun.at + RESPAWN_SECONDS - time.monotonic()))
         try:
             while len(self._workers) < self._processes:
                 self._spawn()

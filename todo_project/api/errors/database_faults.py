@@ -7,12 +7,17 @@ import traceback
 import psycopg
 from django.db import InterfaceError, InternalError, OperationalError
 
+from todo_project import metrics
+
 logger = logging.getLogger(__name__)
 
 # Read-only server and idle-in-transaction timeout: psycopg raises InternalError for these two.
 # Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _SHUTDOWN_SQLSTATES = frozenset({"57P01", "57P02", "57P03"})
 _TRANSIENT_INTERNAL_SQLSTATES = frozenset({"25006", "25P03"})
+# A statement, a lock, idle in a transaction.
+_TIMEOUT_SQLSTATES = frozenset({"57014", "55P03", "25P03"})
+_NO_ROOM_CLASS = "53"
 
 # In an outage every request fails for the same reason, and a traceback has some kilobytes.
 TRACEBACK_INTERVAL_SECONDS = 1.0
@@ -25,6 +30,7 @@ def log_database_fault(exception: Exception) -> None:
     Not by `exc_info`, which ends with the server's whole message.
     """
     global _traced_at
+    metrics.DATABASE_FAULTS.add(_kind(exception))
     cause = exception.__cause__ or exception
     told = {
         "cause": type(cause).__name__,
@@ -48,6 +54,16 @@ def _reason(cause: BaseException) -> str:
     if isinstance(cause, psycopg.Error):
         primary = cause.diag.message_primary
     return primary or " ".join(str(cause).split())
+
+
+def _kind(exception: Exception) -> str:
+    """As operators tell faults apart, for the metrics."""
+    if is_connection_lost(exception):
+        return "connection"
+    sqlstate = getattr(exception.__cause__, "sqlstate", None) or ""
+    if sqlstate in _TIMEOUT_SQLSTATES:
+        return "timeout"
+    return "room" if sqlstate.startswith(_NO_ROOM_CLASS) else "other"
 
 
 def is_database_fault(exception: Exception) -> bool:
