@@ -12,6 +12,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from tests.openapi import validate_response
+from todo_project.api.streaming import StreamedResponse
 
 MISSING = object()
 
@@ -59,6 +60,8 @@ class ApiClient(Client):
             content_type=content_type if data else "",
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
+        if isinstance(response, StreamedResponse):
+            response = _read(response)
         validate_response(method, path, response)
         if response.get("Content-Type") == "application/json" and response.content:
             remember_secrets(json.loads(response.content).get("data"))
@@ -78,6 +81,11 @@ class ApiClient(Client):
 
     def delete(self, path: str, body: Any = MISSING, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
         return self.call("DELETE", path, body, **kwargs)
+
+
+def _read(response: StreamedResponse) -> HttpResponse:
+    """An answer as it is when it was read to its end, at which Django's client closes it."""
+    return HttpResponse(b"".join(response), status=response.status_code, headers=response.headers)
 
 
 class Browser(Client):

@@ -25,7 +25,7 @@ from accounts import mail as queue_of_mails
 from accounts.models import PersonalToken, Session, User, hash_token
 from accounts.session_tokens import Claims, TokenPair, issue_pair
 from tasks.models import Task
-from tests import node, resources
+from tests import chromium, node, resources
 from tests.client import SECRETS, ApiClient
 from tests.issuer import issuer, other_issuer, shared_secret  # noqa: F401  # fixtures
 from tests.processes import PATIENCE_S, PROJECT
@@ -41,9 +41,11 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Before the fixtures: they start what Node runs."""
+    """Before the fixtures: they start what Node runs, and the browser."""
     if marker := item.get_closest_marker("node"):
         node.prepare(PROJECT / marker.args[0], item.name)
+    if item.get_closest_marker("browser"):
+        chromium.prepare(item.name)
 
 
 @pytest.fixture(scope="session")

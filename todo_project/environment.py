@@ -35,6 +35,13 @@ _VALID_EMAIL_URL = (
 # RFC 8314: what speaks TLS from the start, and what is asked for it.
 _TLS_PORT, _STARTTLS_PORT = 465, 587
 
+# Browsers take no longer path of a cookie than 1024.
+_PATH_PREFIX_MAX = 255
+_VALID_PATH_PREFIX = (
+    "valid: empty, or a path such as /todo or /apps/todo: with a slash before each part and none "
+    "at the end; letters, digits and - . _ ~, no part . or .., and not /livez, /readyz or "
+    f"/metrics, which answer without it; at most {_PATH_PREFIX_MAX} characters"
+)
 _VALID_HOSTS = (
     "valid: host names separated by commas, without https://, port and path: api.example.com, "
     ".example.com (with every host below it), [::1], or * alone for any"
@@ -54,6 +61,7 @@ _VALID_CLAIMS = (
     'true, false or null: {"azp": "https://app.example.com"}'
 )
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_BEARER = re.compile(r"[A-Za-z0-9._~+/-]{32,}=*")
 _PERIODS_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
@@ -175,6 +183,21 @@ class Environment:
                 self.refuse(name, f"{origin!r} is no browser's origin; {_VALID_CSRF_ORIGIN}")
         return origins
 
+    def path_prefix(self, name: str) -> str:
+        """What all paths begin with: `/todo`; empty where nothing is before them.
+
+        As every browser and proxy leaves it: nothing that could be written otherwise.
+        """
+        prefix = self.text(name)
+        if prefix and (
+            not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix)
+            or len(prefix) > _PATH_PREFIX_MAX
+            or re.search(r"/\.{1,2}(/|\Z)", prefix)
+            or re.match(r"/(livez|readyz|metrics)(/|\Z)", prefix)
+        ):
+            self.refuse(name, f"{prefix!r} can't stand before a path; {_VALID_PATH_PREFIX}")
+        return prefix
+
     def link(self, name: str, default: str, *, placeholder: str) -> str:
         """The URL of a page, with a placeholder behind its host that a value takes the place of."""
         url = self.text(name, default)
@@ -260,6 +283,17 @@ class Environment:
             self.refuse(name, "required with DEBUG off; make one with `make secret`")
         elif len(value.encode()) < minimum_bytes:
             self.refuse(name, f"too short; valid: at least {minimum_bytes} bytes")
+        return value
+
+    def bearer(self, name: str) -> str:
+        """A secret that clients send as a bearer token (RFC 6750, section 2.1), or none."""
+        value = self.text(name)
+        if value and not _BEARER.fullmatch(value):
+            self.refuse(
+                name,
+                "no such token; valid: at least 32 letters, digits and - . _ ~ + /; make one with "
+                "`make secret`",
+            )
         return value
 
     def secrets(self, name: str, *, minimum_bytes: int) -> list[str]:

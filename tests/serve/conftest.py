@@ -127,7 +127,7 @@ def read_answer(client: socket.socket) -> tuple[int, bytes]:
     return answer.status, answer.read()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> str:
     with django_db_blocker.unblock():
         name = str(connection.settings_dict["NAME"])

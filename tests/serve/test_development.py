@@ -20,7 +20,7 @@ CHUNKS = b'd\r\n{"title": "in\r\nb\r\n two parts"\r\n1\r\n}\r\n0\r\n\r\n'
 class DevelopmentServer(Server):
     """A running `manage.py runserver`, with the reloader: a child that is started by a parent."""
 
-    def __init__(self, folder: Path, database: str) -> None:
+    def __init__(self, folder: Path, database: str, **variables: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -29,7 +29,9 @@ class DevelopmentServer(Server):
             self.process = start(
                 "runserver",
                 f"127.0.0.1:{self.port}",
-                env=production(DATABASE_URL=database_url(database), DEBUG="true", **LIMITS_OFF),
+                env=production(
+                    DATABASE_URL=database_url(database), DEBUG="true", **{**LIMITS_OFF, **variables}
+                ),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

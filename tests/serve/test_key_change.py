@@ -190,9 +190,9 @@ class Operator:
         self._browser = requests.Session()
         form = {"username": email, "password": PASSWORD}
         self._browser.get(f"{_admin(at)}login/")
-        form["csrfmiddlewaretoken"] = self._browser.cookies["csrftoken"]
+        form["csrfmiddlewaretoken"] = self._browser.cookies["todo_csrf"]
         self._browser.post(f"{_admin(at)}login/", form)
-        assert "sessionid" in self._browser.cookies
+        assert "todo_session" in self._browser.cookies
 
     def is_signed_in(self, at: Instance) -> bool:
         return self._browser.get(_admin(at), allow_redirects=False).status_code == 200

@@ -29,6 +29,7 @@ from pytest_django import Settings
 from tests.processes import PATIENCE_S, wait_until
 from tests.serve.conftest import PROCESSES, THREADS, Server, read_answer, running
 from tests.smtp import mail_server
+from todo_project import VERSION
 from todo_project.management.commands import serve
 from todo_project.server import supervisor
 
@@ -66,6 +67,30 @@ def test_no_content_has_no_body(server: Server, headers: dict[str, str]) -> None
 
     client.request("GET", "/livez")
     assert client.getresponse().status == 200
+
+
+def test_file_to_import_is_read_whole(server: Server, headers: dict[str, str]) -> None:
+    """[M7] Of 5 MiB: more than any other route takes."""
+    document = b'{"format": "todo-export", "format_version": 1, "tasks": []}'
+    file = document.ljust(settings.MAX_IMPORT_BODY_BYTES)
+    client = server.connect()
+
+    client.request("POST", "/api/me/import?format=todo", body=file, headers=headers)
+    answer = client.getresponse()
+
+    counts = {"created": 0, "merged": 0, "skipped": 0, "failed": 0}
+    assert (answer.status, json.loads(answer.read())["data"]["counts"]) == (200, counts)
+
+
+@pytest.mark.parametrize("path", [LIST, "/import/x", "/api/me/imports", "/?import"])
+def test_no_other_body_is_read_so_far(path: str, server: Server) -> None:
+    """[M7] The server answers before it has come, whoever sends it."""
+    client = server.send(
+        f"POST {path} HTTP/1.1\nHost: 127.0.0.1\nContent-Type: application/json\n"
+        f"Content-Length: {settings.MAX_BATCH_BODY_BYTES + 1}\nExpect: 100-continue"
+    )
+
+    assert not client.recv(4096).startswith(b"HTTP/1.1 100 ")
 
 
 @pytest.mark.parametrize("sent", ["a%2Fb%2F", "a/b/", "%61%2fb/"])
@@ -277,6 +302,12 @@ def told(server: Server) -> list[tuple[str, datetime]]:
         for line in lines
         if line["logger"] in (serve.__name__, supervisor.__name__)
     ]
+
+
+def test_start_tells_the_version(server: Server) -> None:
+    first = json.loads(server.log.read_text().partition("\n")[0])
+
+    assert (first["message"], first["version"]) == ("serving", VERSION)
 
 
 @pytest.mark.parametrize("own_server", [600], indirect=True, ids=["long drain"])

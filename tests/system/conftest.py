@@ -41,11 +41,18 @@ defaults
 frontend all
     bind 127.0.0.1:{port}
     http-request set-header X-Request-Start t=%[date(0,ms)]
+{routes}
     default_backend servers
 backend servers
     option httpchk GET /readyz
     default-server check inter 200ms fall 1 rise 1
 {servers}
+"""
+ROUTE = "    use_backend server{port} if {{ path {prefix} }} or {{ path_beg {prefix}/ }}"
+BACKEND = """
+backend server{port}
+    option httpchk GET /readyz
+    server server{port} 127.0.0.1:{port} check inter 200ms fall 1 rise 1
 """
 KEYS = {"SECRET_KEY": secrets.token_urlsafe(50), "JWT_SIGNING_KEY": secrets.token_urlsafe(50)}
 
@@ -148,18 +155,24 @@ def has_all_servers(balancer_socket: Path) -> bool:
 
 @pytest.fixture
 def balance(balancer_socket: Path, tmp_path: Path) -> Iterator[Callable[..., int]]:
-    """Starts HAProxy before some servers; returns its port."""
+    """Starts HAProxy before some servers, and others below paths; returns its port."""
     program = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     assert program is not None, "needs haproxy: apt-get install haproxy"
     balancers: list[subprocess.Popen[bytes]] = []
 
-    def start(*servers: Server) -> int:
+    def start(*servers: Server, **below: Server) -> int:
         port = free_port()
         lines = [f"    server server{s.port} 127.0.0.1:{s.port}" for s in servers]
-        configuration = tmp_path / "haproxy.cfg"
-        configuration.write_text(
-            BALANCER.format(port=port, socket=balancer_socket, servers="\n".join(lines))
+        routes = [ROUTE.format(port=s.port, prefix=f"/{name}") for name, s in below.items()]
+        text = BALANCER.format(
+            port=port,
+            socket=balancer_socket,
+            servers="\n".join(lines),
+            routes="\n".join(routes),
         )
+        backends = [BACKEND.format(port=s.port) for s in below.values()]
+        configuration = tmp_path / "haproxy.cfg"
+        configuration.write_text("".join([text, *backends]))
         balancers.append(subprocess.Popen([program, "-db", "-f", configuration]))
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         return port

@@ -11,5 +11,7 @@ from django.http.response import HttpResponseBase
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
-LIVENESS_PATHS = ("/livez", "/livez/")
-HEALTH_PATHS = (*LIVENESS_PATHS, "/readyz", "/readyz/")
+# They need no turn, and are answered by the thread that never gets one.
+UNGATED_PATHS = ("/livez", "/livez/", "/metrics", "/metrics/")
+# Asked of the process itself, in plain HTTP and under whatever Host.
+PROBED_PATHS = (*UNGATED_PATHS, "/readyz", "/readyz/")

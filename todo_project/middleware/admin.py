@@ -6,6 +6,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.messages.storage.cookie import CookieStorage
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import Error as DatabaseError
@@ -80,4 +81,10 @@ class AdminAuthenticationMiddleware(AdminOnlyMixin, AuthenticationMiddleware):
 
 
 class AdminMessageMiddleware(AdminOnlyMixin, MessageMiddleware):
-    """Notices for operators."""
+    """Notices for operators, in a cookie that goes where the session's does."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        response = super().process_response(request, response)
+        if CookieStorage.cookie_name in response.cookies:  # Django has no setting of its path
+            response.cookies[CookieStorage.cookie_name]["path"] = settings.SESSION_COOKIE_PATH
+        return response

@@ -9,17 +9,17 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from todo_project.addresses import is_forwarded_from_tls
 from todo_project.api.errors import error_response
 
-from . import HEALTH_PATHS
+from . import PROBED_PATHS
 
 
 class HostAndTransportMiddleware(SecurityMiddleware):
     """Django's SecurityMiddleware, and the check of the Host, which it answers in JSON.
 
-    Health probes call the process by whatever address it has, so their Host isn't checked.
+    Probes call the process by whatever address it has, so their Host isn't checked.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]
-        if request.path_info in HEALTH_PATHS:
+        if request.path_info in PROBED_PATHS:
             return None
         proto = request.META.get("HTTP_X_FORWARDED_PROTO")
         if proto is not None and proto != "https" and settings.TRUSTED_PROXIES:

@@ -22,7 +22,7 @@ from todo_project.api.views import read_uuid
 from . import reads, writes
 from .base import OwnedView, not_modified, refuse_header, tag_headers
 from .idempotency import Key, fingerprint, read_key
-from .pages import CursorCodec, next_link
+from .pages import PATH_PREFIX, CursorCodec, next_link
 from .parameters import FlagField, chosen_id, page_binding
 from .preconditions import ANY, expected_versions, known_tags
 from .resource import Resource, constraint_of
@@ -251,7 +251,7 @@ class OwnedViewSet(OwnedView, ViewSet):
         assert written.tag is not None
         headers = tag_headers(written.tag)
         if location is not None:
-            headers["Location"] = location
+            headers["Location"] = f"{PATH_PREFIX}{location}"
         return json_response(
             self.request, orjson.Fragment(written.json), status=success, headers=headers
         )

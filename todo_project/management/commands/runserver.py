@@ -51,5 +51,5 @@ class Command(runserver.Command):
             host = "127.0.0.1"
         url = f"{self.protocol}://{host}:{server_port}"
         development.note_server(url)
-        self.stdout.write(OPENED.format(url=url))
+        self.stdout.write(OPENED.format(url=f"{url}{settings.PATH_PREFIX}"))
         self.stdout.flush()  # into a file, too

@@ -18,6 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from todo_project import VERSION, metrics
 from todo_project.health import DRAIN_FILE_VARIABLE
 from todo_project.middleware.gate import TURNS_VARIABLE
 from todo_project.server.application import Application
@@ -100,8 +101,12 @@ class Command(BaseCommand):
             # The workers inherit these.
             os.environ[DRAIN_FILE_VARIABLE] = str(drain_file)
             os.environ[TURNS_VARIABLE] = str(options["threads"])
+            if settings.METRICS_TOKEN:
+                metrics.share(options["processes"])
             logger.info(
-                "serving", extra={k: options[k] for k in ("host", "port", "processes", "threads")}
+                "serving",
+                extra={"version": VERSION}
+                | {k: options[k] for k in ("host", "port", "processes", "threads")},
             )
             Supervisor(
                 listener,
@@ -110,6 +115,7 @@ class Command(BaseCommand):
                     threads=options["threads"] + SPARE_THREADS,
                     keep_alive_seconds=options["keep_alive_seconds"],
                     body_max_bytes=settings.MAX_BATCH_BODY_BYTES,
+                    long_bodies=settings.LONG_BODIES,
                     connections_max=connections_max(),
                 ),
                 processes=options["processes"],
@@ -118,8 +124,9 @@ class Command(BaseCommand):
         logger.info("stopped")
 
 
-def _load_application() -> Application:
+def _load_application(number: int) -> Application:
     """Runs in each new worker."""
+    os.environ[metrics.WORKER_VARIABLE] = str(number)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     from todo_project.wsgi import application
 
