@@ -327,7 +327,8 @@ class Session(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user_id} since {self.created_at:%Y-%m-%d %H:%M}"
+        where = f" at {self.address}" if self.address else ""
+        return f"{self.user}{where} since {self.created_at:%Y-%m-%d %H:%M} UTC"
 
 
 class IdentityQuerySet(models.QuerySet["Identity"]):
@@ -437,7 +438,7 @@ class PersonalToken(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name} of {self.user_id}"
+        return f"{self.name} of {self.user}"
 
 
 def hash_token(token: str) -> str:

@@ -1,10 +1,11 @@
-"""The admin site: how operators sign in, and change their own passwords.
+"""The admin site: its first page, how operators sign in, and change their own passwords.
 
 Django makes it of what AdminConfig (todo_project/apps.py) names; nothing else imports this module.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,9 +17,12 @@ from django.contrib.auth.views import PasswordChangeView
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from rest_framework.exceptions import Throttled
 
+from todo_project import metrics
+from todo_project.admin import large_tables, plot
 from todo_project.api.notes import notes_of
 
 from .hashers import hashing, require_place
@@ -43,11 +47,19 @@ class SignInForm(AdminAuthenticationForm):
 
     def clean(self) -> dict[str, Any]:
         assert self.request is not None
-        with _told_to_wait():
-            enforce_address_tries(self.request)
-            enforce_password_tries(self.request, self.cleaned_data.get("username", ""))
-        take_place(self.request)
-        cleaned: dict[str, Any] = super().clean()
+        outcome = "limited"
+        try:
+            with _told_to_wait():
+                enforce_address_tries(self.request)
+                enforce_password_tries(self.request, self.cleaned_data.get("username", ""))
+            take_place(self.request)
+            outcome = "wrong"
+            cleaned: dict[str, Any] = super().clean()
+        except forms.ValidationError:
+            metrics.SIGN_INS.add(outcome)
+            raise
+        if self.get_user() is not None:  # both fields were there
+            metrics.SIGN_INS.add("ok")
         give_try_back(self.request)
         return cleaned
 
@@ -84,6 +96,18 @@ class Site(admin.AdminSite):
     site_title = "Todo admin"
     index_title = "Operations"
     login_form = SignInForm
+    index_template = "admin/operations.html"
+    enable_nav_sidebar = False  # templates/admin/base_site.html has its links
+
+    def index(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        """With the figures of all tables that the operator may view."""
+        tables = [table for table in large_tables(self) if table.has_view_permission(request)]
+        figures = [figure for table in tables for figure in table.figures()]
+        plots = [plot(table.model, table.plotted) for table in tables if table.plotted]
+        shown = {"figures": figures, "plots": plots, "now": datetime.now(UTC)}
+        return super().index(request, {**shown, **(extra_context or {})})
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -22,9 +22,9 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
-import tasks.admin
-import todo_project.admin
+import todo_project.admin.tables
 from accounts.models import Identity, PersonalToken, RemovedIdentity, Session, User
 from tasks.models import PRIORITIES, Task, TaskList
 from tests.client import ApiClient, Browser, assert_error, data_of
@@ -53,6 +53,7 @@ LISTS = {
 }
 # What the form for a new task has chosen.
 DEFAULTS = {"priority": 0, "repeat_from": 0}
+NOW_AT = Now()
 # Of the request's session and its operator; a superuser's permissions need none.
 SIGN_IN_QUERIES = 2
 
@@ -261,6 +262,10 @@ def test_page_answers(
         pytest.param("?created_at__year=zz", 400, id="filter by year"),
         pytest.param("?user__password__startswith=a", 400, id="filter by another's secret"),
         pytest.param("?nothing=1", 400, id="filter by nothing"),
+        *(
+            pytest.param(f"?created={day}", 200, id=f"day {day}")
+            for day in ("zz", "%00", "0000-00-00", "1969-12-31", "9999-12-31", "2026-02-30", "")
+        ),
     ],
 )
 def test_list_bears_odd_queries(
@@ -334,7 +339,7 @@ def test_action_bears_odd_requests(
 def test_page_bears_odd_session_keys(path: str, status: int, cookie: str) -> None:
     browser = Client(raise_request_exception=False)
 
-    html(browser.get(path, headers={"cookie": f"sessionid={cookie}"}), status)
+    html(browser.get(path, headers={"cookie": f"todo_session={cookie}"}), status)
 
 
 @pytest.mark.parametrize("path", ["/admin/", USERS, SESSIONS, TASKS])
@@ -373,11 +378,15 @@ def test_static_files_are_served_without_debug(path: str) -> None:
     [
         # A bounded count and the page.
         pytest.param(USERS, 2, id="users"),
-        pytest.param(f"{USERS}?q=row", 2, id="users by prefix"),
+        # The oldest user that is searched.
+        pytest.param(f"{USERS}?q=row", 3, id="users by prefix"),
+        pytest.param(f"{USERS}?state=active", 3, id="users by a filter"),
+        pytest.param(f"{USERS}?created=today", 2, id="users by the day"),
         # Whether there is just this address.
         pytest.param(f"{USERS}?q=row0@example.com", 3, id="user by address"),
         pytest.param(SESSIONS, 2, id="sessions"),
         pytest.param(f"{SESSIONS}?q=row0@example.com", 2, id="sessions of a user"),
+        pytest.param(f"{SESSIONS}?state=active", 3, id="sessions by a filter"),
         pytest.param(IDENTITIES, 2, id="identities"),
         pytest.param(f"{IDENTITIES}?q=row0@example.com", 2, id="identities of a user"),
         pytest.param(f"{IDENTITIES}?q=row0", 2, id="identity of a subject"),
@@ -400,8 +409,11 @@ def test_static_files_are_served_without_debug(path: str) -> None:
         ),
         # The owner of the list.
         pytest.param(f"{TASKS}?list={LIST_ID}&state=open", 3, id="tasks of a list by a filter"),
+        pytest.param(f"{TASKS}?created=week", 2, id="tasks by the day"),
+        pytest.param(f"{TASKS}?completed=today", 3, id="tasks by the day of completion"),
         pytest.param(TASK_LISTS, 2, id="lists"),
-        pytest.param(f"{OWNERS}&term=row", 2, id="owners"),
+        pytest.param(f"{TASK_LISTS}?q=home", 3, id="lists by name"),
+        pytest.param(f"{OWNERS}&term=row", 3, id="owners"),
     ],
 )
 def test_list_queries(
@@ -434,7 +446,7 @@ def test_list_queries(
 def test_list_counts_no_further_than_its_limit(
     path: str, olga_admin: Client, monkeypatch: pytest.MonkeyPatch, alice: User
 ) -> None:
-    monkeypatch.setattr(todo_project.admin, "COUNT_LIMIT", 4)
+    monkeypatch.setattr(todo_project.admin.tables, "COUNT_LIMIT", 4)
     monkeypatch.setattr(todo_project.admin.LargeTableAdmin, "list_per_page", 2)
     User.objects.bulk_create(User(email=f"row{n}@example.com") for n in range(9))
     make_tasks(alice, 9)
@@ -505,7 +517,7 @@ def test_action_takes_no_more_rows_than_its_limit(
     olga_admin: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list that stops counting at 1,000 must not let "select all" mean a million."""
-    monkeypatch.setattr(todo_project.admin, "ACTION_LIMIT", 3)
+    monkeypatch.setattr(todo_project.admin.tables, "ACTION_LIMIT", 3)
     make_tasks(alice, 4)
     everything = {"select_across": "1", "post": "yes"}
 
@@ -597,7 +609,7 @@ def test_title_search_reads_the_newest_tasks(
     alice: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks.admin, "SEARCHED_TASKS", 2)
+    monkeypatch.setattr(todo_project.admin.tables, "SEARCHED_ROWS", 2)
     make_tasks(alice, 4)
 
     response = olga_admin.get(TASKS, {"q": term})
@@ -618,6 +630,10 @@ def test_title_search_reads_the_newest_tasks(
         ("priority=none", {"today", "late", "later", "done"}),
         ("list=inbox", {"late", "soon", "later", "done"}),
         ("list=any", {"today"}),
+        ("completed=today", {"done"}),
+        ("completed=2026-01-02", set()),
+        ("created=today", {"today", "late", "soon", "later", "done"}),
+        ("created=2026-01-02", set()),
         (f"list={LIST_ID}", {"today"}),
         ("list=2d23e0ee-4b23-4396-acf7-76094ce9e290", set()),
         ("recurring=yes", {"later"}),
@@ -678,13 +694,51 @@ def test_filter_reads_the_newest_tasks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Or all of a person or of a list; what lies in the trash has an index."""
-    monkeypatch.setattr(tasks.admin, "SEARCHED_TASKS", 2)
+    monkeypatch.setattr(todo_project.admin.tables, "SEARCHED_ROWS", 2)
     make_tasks(alice, 4)
     Task.objects.update(list=TaskList.objects.create(id=LIST_ID, user=alice, name="Home"))
 
     response = olga_admin.get(f"{TASKS}?{query}")
 
     assert {task.title for task in response.context["cl"].result_list} == found
+
+
+def test_filter_reads_the_newest_tasks_of_the_chosen_days(
+    olga_admin: Client, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though there are as many newer ones as it reads."""
+    monkeypatch.setattr(todo_project.admin.tables, "SEARCHED_ROWS", 2)
+    for hour in range(3):
+        moment = datetime(2026, 1, 2, hour, tzinfo=UTC)
+        old = uuid7(nanoseconds=int(moment.timestamp()) * 10**9)
+        Task.objects.create(id=old, user=alice, title=f"Old {hour}")
+    make_tasks(alice, 4)
+
+    response = olga_admin.get(TASKS, {"created": "2026-01-02", "state": "open"})
+
+    shown = [task.title for task in response.context["cl"].result_list]
+    assert shown == ["Old 2", "Old 1"]
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("HOME", {"Home", "Café at home"}),
+        ("home cafe", {"Café at home"}),
+        ("alice@example.com", {"Home"}),
+        ("%", set()),
+    ],
+)
+def test_lists_are_found_by_name_and_owner(
+    term: str, found: set[str], olga_admin: Client, alice: User, bob: User
+) -> None:
+    TaskList.objects.create(user=alice, name="Home")
+    TaskList.objects.create(user=bob, name="Café at home")
+    TaskList.objects.create(user=bob, name="Garden")
+
+    response = olga_admin.get(TASK_LISTS, {"q": term})
+
+    assert {row.name for row in response.context["cl"].result_list} == found
 
 
 def test_list_leads_to_its_tasks(olga_admin: Client, alice: User) -> None:
@@ -1222,8 +1276,7 @@ def test_delete_user_with_tasks(
     # The user; whether they acted as an operator; how many go of each kind.
     with django_assert_num_queries(SIGN_IN_QUERIES + 7):
         page = html(olga_admin.get(path))
-    assert "1 session " in page
-    assert f"1 personal token and {told} and 0 lists." in page
+    assert f"for good: 1 session, 1 personal token and {told}." in page
     assert "Task 1" not in page
 
     # The same; the log; the clock; groups, permissions and log entries of the user; the user; a
@@ -1234,6 +1287,44 @@ def test_delete_user_with_tasks(
     assert list(Task.objects.values_list("user", flat=True)) == [bob.pk]
     assert not Session.objects.exists()
     assert logged(olga) == [(DELETION, str(alice.pk), "")]
+
+
+def test_delete_user_who_has_nothing(olga_admin: Client, alice: User) -> None:
+    page = html(olga_admin.get(f"{USERS}{alice.pk}/delete/"))
+
+    assert "for good: nothing else." in page
+
+
+@pytest.mark.parametrize(
+    ("selected", "told"),
+    [(["Level 0"], "2 subtasks"), (["Level 0", "Level 1"], "1 subtask"), (["Level 2"], "0")],
+    ids=["task", "task and its subtask", "lowest"],
+)
+def test_delete_task_tells_of_its_subtasks(
+    selected: list[str], told: str, olga_admin: Client, alice: User
+) -> None:
+    """[O4] The database deletes them, and Django doesn't know."""
+    family: list[Task] = []
+    for level in range(3):
+        parent = family[-1] if family else None
+        family.append(Task.objects.create(user=alice, title=f"Level {level}", parent=parent))
+    tasks = [task for task in family if task.title in selected]
+
+    page = html(act(olga_admin, TASKS, "delete_selected", *tasks))
+
+    assert f"Deleted for good, not into the trash; with {told}" in page
+    if len(tasks) == 1:
+        assert f"with {told}" in html(olga_admin.get(f"{TASKS}{tasks[0].pk}/delete/"))
+
+
+def test_delete_list_tells_of_its_tasks(olga_admin: Client, alice: User) -> None:
+    """[O2]"""
+    row = TaskList.objects.create(user=alice, name="Home")
+    Task.objects.bulk_create(Task(user=alice, title="Task", list=row) for _ in range(3))
+
+    page = html(olga_admin.get(f"{TASK_LISTS}{row.pk}/delete/"))
+
+    assert "Deleted for good, not into the trash; with 3 tasks." in page
 
 
 def test_delete_selected_users(olga: User, olga_admin: Client, alice: User, bob: User) -> None:
@@ -1444,6 +1535,112 @@ def test_end_sessions(
     assert logged(olga) == [(CHANGE, str(pk), "Ended.") for pk in (session.pk, other.pk)]
 
 
+@pytest.mark.parametrize(
+    ("fields", "state", "has_button"),
+    [
+        ({}, "Active", True),
+        ({"ended_at": NOW_AT}, "Ended", False),
+        ({"expires_at": NOW_AT}, "Expired", True),
+        ({"expires_at": NOW_AT, "ended_at": NOW_AT}, "Ended", False),
+    ],
+    ids=["active", "ended", "expired", "ended, then expired"],
+)
+def test_session_tells_its_state(
+    fields: dict[str, Any], state: str, has_button: bool, olga_admin: Client, session: Session
+) -> None:
+    """By a tick in the list, and as a word where there is none; each filter finds its own."""
+    Session.objects.update(**fields)
+
+    row = html(olga_admin.get(SESSIONS)).partition('class="field-active">')[2].partition("</td>")[0]
+    page = html(olga_admin.get(f"{SESSIONS}{session.pk}/change/"))
+
+    assert row == state or (state == "Active" and 'alt="Yes"' in row)
+    assert f'<div class="readonly">{state}</div>' in page
+    assert (f"{SESSIONS}{session.pk}/end/" in page) == has_button
+    found = [
+        name
+        for name in ("active", "ended", "expired")
+        if olga_admin.get(SESSIONS, {"state": name}).context["cl"].result_list
+    ]
+    assert found == [state.lower()]
+
+
+def test_session_is_shown_as_people_know_it(
+    olga_admin: Client, session: Session, alice: User
+) -> None:
+    """By whose it is and where it began; its id stands on its page alone, its times alike."""
+    told = "Mozilla/5.0 (X11; Linux) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131 Safari/537"
+    since = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    Session.objects.update(
+        user_agent=told, address="203.0.113.7", created_at=since, rotated_at=since
+    )
+
+    row = html(olga_admin.get(SESSIONS)).partition("<tbody>")[2]
+    page = html(olga_admin.get(f"{SESSIONS}{session.pk}/change/"))
+
+    assert re.search(rf'<th[^>]*><a href="{SESSIONS}{session.pk}/change/">{alice.email}</a>', row)
+    assert '<td class="field-device">(X11; Linux) Chrome/131 Safari/537</td>' in row
+    assert f">{session.pk}<" not in row
+    assert "alice@example.com at 203.0.113.7 since 2026-01-02 03:04 UTC" in page
+    assert told in page
+    assert f">{session.pk}<" in page
+    assert page.count(">2026-01-02 03:04 UTC</div>") == 2
+
+
+def test_session_is_ended_on_its_page(
+    olga: User, olga_admin: Client, alice: User, alice_client: ApiClient, bob_client: ApiClient
+) -> None:
+    """[S3] Once."""
+    session = alice.sessions.get()
+    path = f"{SESSIONS}{session.pk}/end/"
+    data_of(alice_client.get(ME))
+
+    first = olga_admin.post(path)
+    again = olga_admin.post(path)
+
+    assert first["Location"] == f"{SESSIONS}{session.pk}/change/"
+    assert told(olga_admin, again) == [
+        "Ended 1 session.",
+        "Ended 0 sessions. Left alone: 1 (ended already).",
+    ]
+    assert_error(alice_client.get(ME), 401, "TOKEN_INVALID")
+    data_of(bob_client.get(ME))
+    assert logged(olga) == [(CHANGE, str(session.pk), "Ended.")]
+
+
+@pytest.mark.parametrize(
+    ("row_id", "status"), [("zz", 302), (uuid4(), 302)], ids=["malformed", "unknown"]
+)
+def test_ending_what_is_not_there_ends_nothing(
+    row_id: Any, status: int, olga_admin: Client, session: Session
+) -> None:
+    response = olga_admin.post(f"{SESSIONS}{row_id}/end/")
+
+    assert response.status_code == status
+    assert Session.objects.live().exists()
+
+
+def test_session_is_ended_by_the_button_alone(
+    olga_admin: Client, session: Session, make_user: MakeUser
+) -> None:
+    """No link does it, no other page's form, and nobody without the permission."""
+    path = f"{SESSIONS}{session.pk}/end/"
+    otto = make_user("otto@example.com", is_staff=True)
+    otto.user_permissions.add(
+        Permission.objects.get(codename="view_session", content_type__app_label="accounts")
+    )
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(User.objects.get(email="olga@example.com"))
+
+    assert olga_admin.get(path).status_code == 405
+    assert strict.post(path).status_code == 403
+    assert sign_in(otto).post(path).status_code == 403
+    assert path not in html(sign_in(otto).get(f"{SESSIONS}{session.pk}/change/"))
+    assert Client().post(path)["Location"] == f"/admin/login/?next={path}"
+
+    assert Session.objects.live().exists()
+
+
 def test_session_is_not_written(olga_admin: Client, session: Session) -> None:
     form = {"user_agent": "other", "refresh_hash": "0" * 64, "expires_at_0": "2099-01-01"}
 
@@ -1486,8 +1683,23 @@ def test_end_personal_tokens(olga: User, olga_admin: Client, alice: User, bob: U
     assert [message for _, _, message in logged(olga)] == ["Ended."] * 2
     entry = LogEntry.objects.order_by("pk")[0]
     assert (entry.action_flag, entry.object_id) == (DELETION, str(token.pk))
-    assert entry.object_repr == f"Backup of {alice.pk}"
+    assert entry.object_repr == "Backup of alice@example.com"
     assert entry.object_repr in html(olga_admin.get("/admin/"))
+
+
+def test_personal_token_is_ended_on_its_page(
+    olga: User, olga_admin: Client, token: PersonalToken
+) -> None:
+    """[A5] It is gone with it, so that the list comes next."""
+    path = f"{PERSONAL_TOKENS}{token.pk}/end/"
+    assert path in html(olga_admin.get(f"{PERSONAL_TOKENS}{token.pk}/change/"))
+
+    response = olga_admin.post(path)
+
+    assert response["Location"] == PERSONAL_TOKENS
+    assert told(olga_admin, response) == ["Ended 1 personal token."]
+    assert not PersonalToken.objects.exists()
+    assert logged(olga) == [(DELETION, str(token.pk), "Ended.")]
 
 
 def test_personal_token_is_not_written(olga_admin: Client, token: PersonalToken) -> None:
@@ -1788,6 +2000,15 @@ def test_empty_description_is_null(olga_admin: Client, task: Task) -> None:
     assert task.description is None
 
 
+def test_open_task_has_no_sign_of_an_error(olga_admin: Client, alice: User) -> None:
+    """Nor has whoever is no operator, or a list that isn't archived."""
+    TaskList.objects.create(user=alice, name="Home")
+    make_tasks(alice, 1)
+
+    for path in (TASKS, TASK_LISTS, USERS, f"{TASKS}{alice.tasks.get().pk}/change/"):
+        assert "icon-no" not in html(olga_admin.get(path))
+
+
 def test_reopen_task(olga_admin: Client, alice: User) -> None:
     task = Task.objects.create(user_id=alice.pk, title="Buy milk", completed_at=timezone.now())
     form = task_form(task, completed_at_0="", completed_at_1="")
@@ -1957,7 +2178,7 @@ def test_sign_in_is_limited_together_with_the_api(olga: User, settings: Any) -> 
     api = client.post("/api/auth/token", {"email": olga.email, "password": PASSWORD})
 
     assert_told_to_wait(response)
-    assert "sessionid" not in browser.cookies
+    assert "todo_session" not in browser.cookies
     assert api.status_code == 429
 
 

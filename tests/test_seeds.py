@@ -204,6 +204,16 @@ def test_demo_names_the_server_that_runs_here(
 
 
 @pytest.mark.django_db
+def test_demo_names_the_path_that_the_server_stands_below(settings: Any) -> None:
+    """[C3]"""
+    settings.PATH_PREFIX = "/todo"
+
+    told = run("seed_demo")
+
+    assert re.findall(r"https?://[^/]+(/\S*)/api/", told) == ["/todo", "/todo"]
+
+
+@pytest.mark.django_db
 def test_demo_fills_an_empty_list_again() -> None:
     run("seed_demo")
     Task.objects.all().delete()

@@ -1,5 +1,5 @@
-"""People, their ways in and groups in Django admin, which finds each module here."""
+"""People, their ways in, groups and what operators did in Django admin, which finds them here."""
 
-from . import groups, users, ways_in
+from . import audit, groups, users, ways_in
 
-__all__ = ["groups", "users", "ways_in"]
+__all__ = ["audit", "groups", "users", "ways_in"]

@@ -5,12 +5,16 @@ from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
 
+from todo_project.admin import CappedPaginator
+
 admin.site.unregister(Group)
 
 
 @admin.register(Group)
 class GroupAdmin(auth_admin.GroupAdmin):
     """For superusers alone: whoever edits a group gives its members rights, themselves included."""
+
+    paginator = CappedPaginator
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser

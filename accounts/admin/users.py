@@ -5,9 +5,8 @@ whoever sets an operator's password has that operator's rights.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -18,18 +17,32 @@ from django.contrib.auth.forms import (
     BaseUserCreationForm,
     UserChangeForm,
 )
-from django.db.models import Exists, ForeignObjectRel, Model, OuterRef, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Lower
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import get_text_list
 
 from accounts.credentials import canonical_email
 from accounts.models import User, belongings
-from todo_project.admin import LargeTableAdmin, capped_count, log_changes, tell
+from todo_project.admin import (
+    SEARCHED_ROWS,
+    ChoiceFilter,
+    CreatedFilter,
+    Figure,
+    LargeTableAdmin,
+    capped_count,
+    link_to,
+    lists_of,
+    log_changes,
+    table_figure,
+    tell,
+    tick,
+    todays_figure,
+)
 from todo_project.clock import lock_clocks
 
+from .exports import ExportMixin
 from .operators import may_manage, operator_id
 
 RIGHTS = ("Rights", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")})
@@ -75,8 +88,33 @@ class NewPersonForm(BaseUserCreationForm):  # type: ignore[type-arg]  # generic 
         self.fields["email"].required = True
 
 
+class StateFilter(ChoiceFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def conditions(self) -> Mapping[str, tuple[str, Q]]:
+        return {
+            "active": ("Active", Q(is_active=True)),
+            "inactive": ("Deactivated", Q(is_active=False)),
+            "operator": ("Operator", Q(is_staff=True)),
+            "unverified": ("E-mail not verified", Q(email_verified=False)),
+        }
+
+
+# Who changed something is in the log of changes, which has a BRIN index of the time; a session's id
+# tells when it began.
+_ACTIVE = """
+    SELECT count(DISTINCT user_id), count(*) FROM (
+        SELECT user_id FROM todo_project_change WHERE changed_at >= %(since)s
+         UNION ALL
+        SELECT user_id FROM accounts_session WHERE id >= %(first_id)s
+         LIMIT %(rows)s
+    ) AS today
+"""
+
+
 @admin.register(User)
-class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg]
+class UserAdmin(ExportMixin, LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg]
     form = PersonForm
     add_form = NewPersonForm
     change_password_form = PasswordForm
@@ -84,24 +122,43 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
     add_fieldsets = (
         (None, {"fields": ("email", "email_verified", "name", "password1", "password2")}),
     )
-    readonly_fields = ("id", "created_at", "last_login", "belongings")
+    readonly_fields = ("belongings", "id", "created_at", "last_login")
     # Not the address: not everybody has one, and it is the link to the person's page.
-    list_display = ("__str__", "name", "email_verified", "is_active", "is_staff", "created_at")
-    list_filter = ()
+    list_display = ("__str__", "name", "verified", "is_active", "operator", "created_at")
+    list_filter: ClassVar = (StateFilter, CreatedFilter)
     search_fields = ("email", "name")
     search_help_text = (
-        "An e-mail address, or its beginning; part of an address or a name; or an id."
+        "An e-mail address, or its beginning; part of an address or a name; or an id. Parts and "
+        f"states are looked for among the newest {SEARCHED_ROWS:,} users."
     )
     actions = ("deactivate", "activate")
+    plotted = "Users who joined"
+
+    def figures(self) -> Iterator[Figure]:
+        yield table_figure(User, "Users")
+        note = "signed in or changed something since 00:00 UTC"
+        yield todays_figure(_ACTIVE, "Active today", note=note)
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
         if obj is None:
             return self.add_fieldsets
         password = ("password",) if self.has_change_permission(request, obj) else ()
         return (
-            (None, {"fields": ("email", "email_verified", "name", *password, "is_active")}),
+            (
+                None,
+                {
+                    "fields": (
+                        "email",
+                        "email_verified",
+                        "name",
+                        *password,
+                        "is_active",
+                        "belongings",
+                    )
+                },
+            ),
             *((RIGHTS,) if request.user.is_superuser else ()),
-            ("Record", {"fields": self.readonly_fields}),
+            ("Record", {"fields": ("id", "created_at", "last_login")}),
         )
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -114,8 +171,8 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
         """What has an @ is an address or the beginning of one, and found by the unique index.
 
         The beginning only where the database sorts by code point (collation C, or the builtin
-        C.UTF-8). Without that, and for names, people are read until the page is full, or all of
-        them: 0.3 s for 100,000.
+        C.UTF-8). Without that people are read until the page is full, or all of them: 0.3 s for
+        100,000.
         """
         if "@" not in term.rstrip("@"):
             return queryset.filter(Q(email__icontains=term) | Q(name__icontains=term))
@@ -148,10 +205,9 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
         for that, and one for each kind of belongings.
         """
         users = list(objs)
-        shown: list[str] = [
-            format_html('<a href="{}">{}</a>', _url("change", user), user) for user in users
-        ]
-        shown.append(f"With them go {' and '.join(_count_belongings(users))}.")
+        shown: list[str] = [link_to(user) for user in users]
+        gone = get_text_list(list(_count_belongings(users)), "and")
+        shown.append(f"Deleted with them, for good: {gone or 'nothing else'}.")
         forbidden = not all(self.has_delete_permission(request, user) for user in users)
         acted = Exists(LogEntry.objects.filter(user=OuterRef("pk")))
         protected = [
@@ -205,44 +261,27 @@ class UserAdmin(LargeTableAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg
         log_changes(request, users, f"{verb}.")
         tell(self, request, verb, len(users), left_alone)
 
+    @admin.display(description="e-mail verified")
+    def verified(self, user: User) -> SafeString | None:
+        return tick(user.email_verified)
+
+    @admin.display(description="operator")
+    def operator(self, user: User) -> SafeString | None:
+        return tick(user.is_staff)
+
     @admin.display(description="belongings")
     def belongings(self, user: User) -> SafeString:
         """Links to the lists of what is the user's."""
-        return format_html_join(
-            " · ",
-            '<a href="{}?q={}">{}</a>',
-            (
-                (
-                    _url("changelist", relation.related_model),
-                    quote(user.email or str(user.pk)),
-                    _plural(relation),
-                )
-                for relation in _shown_belongings()
-            ),
-        )
-
-
-def _shown_belongings() -> Iterator[ForeignObjectRel]:
-    """Those that admin has a list of."""
-    for relation in belongings():
-        if admin.site.is_registered(relation.related_model):
-            yield relation
+        return lists_of(self.admin_site, user.pk)
 
 
 def _count_belongings(users: list[User]) -> Iterator[str]:
     """Such as "1 session" and "more than 1,000 tasks"; a bounded query for each."""
-    for relation in _shown_belongings():
+    for relation in belongings():
         model = relation.related_model
+        if not admin.site.is_registered(model):
+            continue
         owned: QuerySet[Model] = QuerySet(model).filter(**{f"{relation.field.name}__in": users})
-        count = capped_count(owned)
-        yield f"{count} {model._meta.verbose_name if count == 1 else _plural(relation)}"
-
-
-def _plural(relation: ForeignObjectRel) -> str:
-    return str(relation.related_model._meta.verbose_name_plural)
-
-
-def _url(page: str, model: type[Model] | Model) -> str:
-    """The address of a model's list, or of an object's page."""
-    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}"
-    return reverse(name, args=() if isinstance(model, type) else (model.pk,))
+        if count := capped_count(owned):
+            meta = model._meta
+            yield f"{count} {meta.verbose_name if count == 1 else meta.verbose_name_plural}"

@@ -209,7 +209,7 @@ class Command(BaseCommand):
         self.stdout.write(
             SIGN_IN.format(
                 email=EMAIL,
-                base=development.server(default_port=settings.PORT),
+                base=development.server(default_port=settings.PORT) + settings.PATH_PREFIX,
                 credentials=json.dumps({"email": EMAIL, "password": password}),
             )
         )

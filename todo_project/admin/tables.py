@@ -1,33 +1,35 @@
-"""What the admins of accounts and tasks share, so that operators can work on a million rows.
+"""Lists of a million rows and more: what a page of one reads is bounded."""
 
-For the `admin` modules of both apps. Django imports it with them.
-"""
-
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
+from uuid import UUID
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.utils import model_ngettext
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.db.models import DateTimeField, Model, Q, QuerySet
+from django.db.models import DateTimeField, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from todo_project.api.views import read_uuid
+
+from .figures import Figure
+from .filters import ChoiceFilter
 
 # Rows that a list counts and pages through; what lies beyond is for the search to find. An OFFSET
 # is therefore never deeper, and a page costs milliseconds however large the table is.
 COUNT_LIMIT = 1_000
 # Rows that one action takes. Its confirmation sends each as a form field, and Django reads 1,000.
 ACTION_LIMIT = 500
+# Words, and most filters, have no index: they read rows until they have a page of them, and there
+# may be none. So many at most, the newest, which takes 0.2 s; all of a million would take 1.3 s.
+SEARCHED_ROWS = 100_000
 
 
 class CappedCount(int):
@@ -39,7 +41,10 @@ class CappedCount(int):
 
 def capped_count(queryset: QuerySet[Any]) -> int:
     """How many rows there are, up to COUNT_LIMIT. One query, which reads no more than that."""
-    count = queryset[: COUNT_LIMIT + 1].count()
+    return capped(queryset[: COUNT_LIMIT + 1].count())
+
+
+def capped(count: int) -> int:
     return count if count <= COUNT_LIMIT else CappedCount(COUNT_LIMIT)
 
 
@@ -68,6 +73,8 @@ class IndexedChangeList(ChangeList):
             raise
         if not is_there:
             self._tell_of_missing_page(request)
+        if not self.result_list.query.is_sliced:  # one page, by the count
+            self.result_list = self.result_list[: self.list_max_show_all]
 
     def _tell_of_missing_page(self, request: HttpRequest) -> None:
         self.model_admin.message_user(
@@ -87,6 +94,17 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
     ordering = ("-id",)  # UUIDv7: by age
     sortable_by = ()
     show_facets = admin.ShowFacets.NEVER  # they count the whole table
+    list_filter: ClassVar[tuple[type[ChoiceFilter], ...]] = ()
+    plotted = ""  # what the first page calls the rows of a day, where it plots them
+
+    def figures(self) -> Iterable[Figure]:
+        """What the first page says of the table."""
+        return ()
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether each row is somebody's."""
+        return "user_id" in {field.attname for field in self.opts.concrete_fields}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return IndexedChangeList
@@ -103,7 +121,7 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
 
         `?title__regex=` reads all rows, `?refresh_hash__gt=` tells a hash.
         """
-        return lookup in {getattr(choice, "parameter_name", None) for choice in self.list_filter}
+        return lookup in {choice.parameter_name for choice in self.list_filter}
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """No values from the URL: Django's widgets fail on malformed ones."""
@@ -112,26 +130,40 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """The row of an id, such as one of the log, or those of its owner; else what `find` finds.
+        """What `find` finds, or the rows of an id, such as one of the log. None of it twice.
 
-        None of it twice.
+        Where nothing names an index, among the newest SEARCHED_ROWS alone. Takes one query more
+        then, for the oldest of these.
         """
         term = search_term.strip()
-        if not term:
-            return queryset, False
         if "\x00" in term:  # as autocomplete lets it through, and PostgreSQL has no such text
             return queryset.none(), False
         row_id = read_uuid(term)
-        if row_id is None:
-            return self.find(queryset, term), False
-        is_meant = Q(pk=row_id)
-        if "user_id" in {field.attname for field in self.opts.concrete_fields}:
-            is_meant |= Q(user=row_id)
-        return queryset.filter(is_meant), False
+        if row_id is not None:
+            queryset = queryset.filter(self.of_id(row_id))
+        elif term:
+            queryset = self.find(queryset, term)
+        slow = {choice.parameter_name for choice in self.list_filter if choice.reads_rows}
+        if (term or slow & request.GET.keys()) and not self.is_indexed(request, term):
+            newest = self.model._default_manager.order_by("-pk").values_list("pk", flat=True)
+            for choice in self.list_filter:
+                newest = newest.filter(choice.bounds(request))
+            # A value and not a subquery, so that the planner knows how few rows this leaves.
+            for oldest in newest[SEARCHED_ROWS - 1 : SEARCHED_ROWS]:
+                queryset = queryset.filter(pk__gte=oldest)
+        return queryset, False
+
+    def of_id(self, row_id: UUID) -> Q:
+        """The row that has it, and those of the person who has it."""
+        return Q(pk=row_id) | Q(user=row_id) if self.is_owned else Q(pk=row_id)
 
     def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """The rows that a search finds; `term` is neither blank nor an id."""
         raise NotImplementedError
+
+    def is_indexed(self, request: HttpRequest, term: str) -> bool:
+        """Whether a search finds its rows by an index: those of an id, or of a whole address."""
+        return "@" in term or read_uuid(term) is not None
 
     def response_action(  # type: ignore[override]  # the stubs are Django 6's
         self, request: HttpRequest, queryset: QuerySet[Any]
@@ -155,25 +187,9 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in
             return super().response_action(request, queryset)
 
 
-def tell(
-    model_admin: LargeTableAdmin,
-    request: HttpRequest,
-    done: str,
-    changed: int,
-    left_alone: Counter[str],
-) -> None:
-    """What an action did, such as "Ended 1 session. Left alone: 2 (ended already)."."""
-    message = f"{done} {changed} {model_ngettext(model_admin.opts, changed)}."
-    reasons = [f"{count} ({reason})" for reason, count in sorted(left_alone.items()) if count]
-    if reasons:
-        message += f" Left alone: {', '.join(reasons)}."
-    level = messages.SUCCESS if changed else messages.WARNING
-    model_admin.message_user(request, message, level)
-
-
-def log_changes(
-    request: HttpRequest, changed: Iterable[Model], message: str, *, flag: int = CHANGE
-) -> None:
-    """An entry in the admin log for each of them, in one query."""
-    assert request.user.pk is not None  # admin has asked for a sign-in
-    LogEntry.objects.log_actions(request.user.pk, changed, flag, message)
+def large_tables(site: admin.AdminSite) -> Iterator[LargeTableAdmin]:
+    for model in apps.get_models():
+        if site.is_registered(model):
+            model_admin = site.get_model_admin(model)
+            if isinstance(model_admin, LargeTableAdmin):
+                yield model_admin
