@@ -41,12 +41,13 @@ from tests.openapi import (
 from tests.processes import PATIENCE_S
 from todo_project.api import errors
 from todo_project.api.envelope import empty_response
-from todo_project.api.serializers import StrictSerializer, StringField
+from todo_project.api.serializers import ChoiceField, StrictSerializer, StringField
 from todo_project.api.views import StrictInputMixin
 
 # Pages, probes and the service's own description are no operations of the API.
 UNDOCUMENTED = {
-    *("/", "/livez", "/readyz", "/api/schema", "/api/contract", "/api/docs", "/api/redoc"),
+    *("/", "/livez", "/readyz", "/metrics", "/api/schema", "/api/contract"),
+    *("/api/docs", "/api/redoc"),
     "/admin",
 }
 
@@ -114,11 +115,13 @@ OPERATIONS = {
     "labels_rename": ("PATCH /api/{user_id}/labels/{label}", {"200"} | OF_TASK | KEYED),
     "labels_delete": ("DELETE /api/{user_id}/labels/{label}", {"204"} | OF_TASK | KEYED),
     "batch": ("POST /api/{user_id}/batch", {"200", "409"} | OF_CALLER | KEYED),
+    "import_file": ("POST /api/{user_id}/import", {"200"} | OF_CALLER | LIMITED),
     "changes_list": ("GET /api/{user_id}/changes", {"200", "304", "410"} | OF_CALLER),
     "trash_list": ("GET /api/{user_id}/trash", {"200"} | OF_CALLER),
     "auth_me_read": ("GET /api/auth/me", {"200"} | OF_CALLER),
     "auth_me_update": ("PATCH /api/auth/me", {"200"} | OF_CALLER | LIMITED),
     "auth_me_delete": ("DELETE /api/auth/me", {"204"} | OF_CALLER | LIMITED),
+    "auth_me_export": ("GET /api/auth/me/export", {"200"} | OF_CALLER | LIMITED),
     "auth_me_delete_by_post": ("POST /api/auth/me/delete", {"204"} | OF_CALLER | LIMITED),
     "auth_password_change": ("POST /api/auth/password", {"204"} | OF_CALLER | LIMITED),
     "auth_email_change": ("POST /api/auth/email", {"202"} | OF_CALLER | LIMITED),
@@ -170,6 +173,7 @@ SCOPES = {
     "labels_rename": "tasks:write",
     "labels_delete": "tasks:write",
     "batch": "tasks:write",
+    "import_file": "tasks:write",
     "changes_list": "tasks:read",
     "trash_list": "tasks:read",
     "auth_me_read": "account:read",
@@ -235,6 +239,12 @@ def test_operations_are_those_of_the_contract_in_the_order_of_use() -> None:
     ]
 
 
+def said_of_callers(name: str) -> str:
+    if name in SCOPES:
+        return f"A personal token needs the scope `{SCOPES[name]}`."
+    return "Needs no `Authorization`." if name in PUBLIC else "Not for personal tokens."
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_is_documented_whole(name: str) -> None:
     _, statuses = OPERATIONS[name]
@@ -242,9 +252,9 @@ def test_operation_is_documented_whole(name: str) -> None:
     _, operation = documented()[name]
 
     assert set(operation["responses"]) == statuses
-    kinds: list[dict[str, list[str]]] = [{"accessToken": []}, {"providerToken": []}]
-    kinds += [{"personalToken": [SCOPES[name]]}] if name in SCOPES else []
-    assert operation["security"] == ([] if name in PUBLIC else kinds)
+    kinds = ["accessToken", "providerToken"] + (["personalToken"] if name in SCOPES else [])
+    assert operation["security"] == [{kind: []} for kind in kinds if name not in PUBLIC]
+    assert operation["description"].split("\n\n")[-1] == said_of_callers(name)
     area = name.partition("_")[0]
     assert operation["tags"] == [area if area != "auth" or name in PUBLIC else "account"]
     assert operation["summary"]
@@ -266,7 +276,7 @@ def schemas_of_bodies() -> list[str]:
     contents = [
         operation["requestBody"]["content"]["application/json"]
         for _, operation in documented().values()
-        if "requestBody" in operation
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
     ]
     return sorted({content["schema"]["$ref"].rpartition("/")[2] for content in contents})
 
@@ -294,6 +304,7 @@ def test_names_are_fit_for_code() -> None:
     constants: list[list[str]] = [e.get("x-enum-varnames") or e["enum"] for e in enums]
 
     assert {"TaskUpdate", "ProfileUpdate", "Completion", "ApiError"} <= names
+    assert {"Priority", "RepeatFrom", "Resource", "ResourceType", "Scope"} <= names
     assert [name for name in names if name.startswith("Patched") or name == "Error"] == []
     assert [name for name in itertools.chain(*constants) if not name.isidentifier()] == []
     assert [len(named) for named in constants] == [len(enum["enum"]) for enum in enums]
@@ -403,6 +414,10 @@ def test_examples_are_of_fields() -> None:
     assert stray == set()
 
 
+# What somebody chooses where a page asks for a file.
+FILE = b'{"format": "todo-export", "format_version": 1}'
+
+
 def sample(schema: dict[str, Any]) -> Any:
     """What Swagger UI puts into a body."""
     if "$ref" in schema:
@@ -412,6 +427,7 @@ def sample(schema: dict[str, Any]) -> Any:
     return {name: sample(field) for name, field in schema.get("properties", {}).items()} or None
 
 
+@pytest.mark.usefixtures("service_alone")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_prefilled_request_works(
     name: str, client: ApiClient, issuer: Issuer, transactional_db: None
@@ -453,12 +469,21 @@ def test_prefilled_request_works(
     places = {
         p["name"]: p.get("example") or own[p["name"]] for p in parameters if p["in"] == "path"
     }
+    required = [p for p in parameters if p["in"] == "query" and p["required"]]
+    query = {p["name"]: p["schema"]["enum"][0] for p in required}
     content = operation.get("requestBody", {}).get("content", {"application/json": {"schema": {}}})
-    body = sample(content["application/json"]["schema"])
-    if body is not None:
+    ((content_type, media),) = list(content.items())[:1]
+    body = FILE if content_type == "application/octet-stream" else sample(media["schema"])
+    if isinstance(body, dict):
         body = {field: own.get(field, value) for field, value in body.items()}
 
-    response = client.call(method, template.format(**places), MISSING if body is None else body)
+    response = client.call(
+        method,
+        template.format(**places),
+        MISSING if body is None else body,
+        query=query,
+        content_type=content_type,
+    )
 
     assert str(response.status_code) == min(operation["responses"])
     if name == "tasks_create":
@@ -483,6 +508,33 @@ class ThingSerializer(StrictSerializer):
     """A thing."""
 
     name = StringField()
+
+
+class LoudThingSerializer(StrictSerializer):
+    """A thing."""
+
+    volume = ChoiceField(["loud", "quiet"])
+
+
+class LouderThingSerializer(StrictSerializer):
+    """A thing."""
+
+    volume = ChoiceField(["loud", "louder"])
+
+
+def test_choices_of_one_name_are_one_type() -> None:
+    class View(StrictInputMixin):
+        body_serializers: ClassVar = {"post": LoudThingSerializer}
+
+        @extend_schema(operation_id="things_turn_up", responses=LouderThingSerializer)
+        def post(self, request: Request) -> HttpResponse:
+            """Turn up a thing."""
+            return empty_response()
+
+    patterns = [url("api/things", View.as_view())]
+
+    with pytest.raises(ValueError, match="Two schemas have the name Volume"):
+        SchemaGenerator(patterns=patterns).get_schema(public=True)  # type: ignore[no-untyped-call]
 
 
 class VersionedView(StrictInputMixin):

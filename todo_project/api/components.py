@@ -50,6 +50,7 @@ HEADERS: Mapping[str, Schema] = {
     "ETag": _header(
         "Of what is answered, opaque; for `If-Match` and `If-None-Match`.", type="string"
     ),
+    "Content-Disposition": _header("That it is a file, and its name (RFC 6266).", type="string"),
     "Idempotent-Replayed": _header(
         "`true` where the `Idempotency-Key` came before, and its answer is given again.",
         is_required=False,
@@ -197,6 +198,8 @@ def _of_some(answers: Iterable[Any]) -> Schema:
     """The headers that not every answer has."""
     return {
         name: HEADERS[name] | {"required": False}
+        if HEADERS[name]["required"]
+        else reference("headers", name)
         for answer in answers
         for name in HEADERS
         if name in answer.headers
@@ -229,7 +232,7 @@ def shared_schemas() -> Schema:
     """The components of every answer."""
     request_id = {"type": "string", "description": "As in X-Request-ID."}
     faults = {"type": "array", "items": reference("schemas", "FieldError")}
-    failed_operations = {"type": "array", "items": reference("schemas", "FailedOperation")}
+    failed = [reference("schemas", name) for name in ("FailedOperation", "FieldError")]
     code = reference("schemas", "ErrorCode")
     message = {"type": "string", "description": "For people. It may change."}
     return {
@@ -250,22 +253,24 @@ def shared_schemas() -> Schema:
         "ApiError": object_schema(
             code=code,
             message=message,
-            details={
-                "type": "object",
-                "description": "For VALIDATION_ERROR the faults of each field, and of none of "
-                "them in `non_field_errors`. For INSUFFICIENT_SCOPE the `scope` that the token "
-                "lacks. For PRECONDITION_FAILED the resource as it is, in `current`, and "
-                "`deleted`, true, where that is in the trash. For CONFLICT of a batch the "
-                "`operations` that failed. Else empty.",
-                "properties": {
-                    "scope": {"anyOf": [{"type": "string"}, faults]},
-                    "current": {"anyOf": [{"type": ["object", "null"]}, faults]},
-                    "deleted": {"anyOf": [{"type": "boolean"}, faults]},
-                    "operations": {"anyOf": [failed_operations, faults]},
-                },
-                "additionalProperties": faults,
-            },
+            details=reference("schemas", "ErrorDetails"),
         ),
+        "ErrorDetails": {
+            "type": "object",
+            "description": "For VALIDATION_ERROR the faults of each field, and of none of "
+            "them in `non_field_errors`. For INSUFFICIENT_SCOPE the `scope` that the token "
+            "lacks. For PRECONDITION_FAILED the resource as it is, in `current`, and "
+            "`deleted`, true, where that is in the trash. For CONFLICT of a batch the "
+            "`operations` that failed. Else empty.",
+            "properties": {
+                # Or what is wrong with a field of that name, which somebody may send.
+                "scope": {"oneOf": [{"type": "string"}, faults]},
+                "current": {"oneOf": [{"type": ["object", "null"]}, faults]},
+                "deleted": {"oneOf": [{"type": "boolean"}, faults]},
+                "operations": {"type": "array", "items": {"oneOf": failed}},
+            },
+            "additionalProperties": faults,
+        },
         "FailedOperation": object_schema(
             index={"type": "integer", "minimum": 0, "description": "Its place in the batch."},
             status={"type": "integer", "description": "As its own route would answer."},

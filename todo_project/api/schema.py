@@ -73,7 +73,17 @@ class EnvelopeSchema(AutoSchema):
         return self._sentences()[0].rstrip(".")
 
     def get_description(self) -> str:  # type: ignore[override]
-        return "".join(self._sentences()[1:])
+        """What the docstring says after its first sentence, and who may call."""
+        return "\n\n".join([*self._sentences()[1:], self._access()])
+
+    def _access(self) -> str:
+        """In words: scopes beside a bearer scheme are none to Spectral, which knows OAuth's."""
+        if not self.get_auth():
+            return "Needs no `Authorization`."
+        scope = self.view.needed_scope(self.method)
+        if scope is None:
+            return "Not for personal tokens."
+        return f"A personal token needs the scope `{scope}`."
 
     def _sentences(self) -> list[str]:
         """The first sentence of the handler's docstring, and the others where there are any."""
@@ -171,6 +181,9 @@ class EnvelopeSchema(AutoSchema):
             if list(field.choices) == ["true", "false"]:
                 del schema["enum"]
                 schema["type"] = "boolean"
+            elif not isinstance(field.parent, QuerySerializer):
+                del schema["enum"], schema["type"]
+                schema["allOf"] = [named_choice(self, str(field.field_name), field.choices)]
         elif direction == "request" and _refuses_blank(field) and "format" not in schema:
             schema["pattern"] = _LINE if isinstance(field, LineField) else r"\S"
         return schema
@@ -229,9 +242,16 @@ class EnvelopeSchema(AutoSchema):
             headers.append("Link")
         if self._is_limited():
             headers += RATE_HEADERS
+        is_file = self._operates_by(self.view.answers_file)
+        if is_file:
+            headers.append("Content-Disposition")
         success = {"description": HTTPStatus(status).phrase, "headers": header_references(headers)}
         if serializer is not None:
-            success["content"] = {JSON: {"schema": self._envelope(force_instance(serializer))}}
+            body = force_instance(serializer)
+            schema = (
+                self.resolve_serializer(body, "response").ref if is_file else self._envelope(body)
+            )
+            success["content"] = {JSON: {"schema": schema}}
         return success
 
     def _envelope(self, serializer: Any) -> Schema:
@@ -245,14 +265,7 @@ class EnvelopeSchema(AutoSchema):
         meta_serializer = self.view.meta_serializers.get(self.view.operation)
         if meta_serializer is not None:
             meta = self.resolve_serializer(meta_serializer(), "response").ref
-        envelope = ResolvedComponent(
-            name=item.name + suffix,
-            type=ResolvedComponent.SCHEMA,
-            schema=object_schema(data=data, meta=meta),
-            object=item.name + suffix,
-        )
-        self.registry.register_on_missing(envelope)
-        return envelope.ref
+        return named(self, item.name + suffix, object_schema(data=data, meta=meta))
 
     def _is_paged(self) -> bool:
         return "cursor" in self._get_query_serializer().fields
@@ -275,6 +288,30 @@ class EnvelopeSchema(AutoSchema):
         return any(self.method in limit.methods for limit in limits)
 
 
+def named(auto_schema: AutoSchema, name: str, schema: Schema) -> Schema:
+    """Makes `schema` a component, once for all who have it, and refers to it."""
+    component = ResolvedComponent(
+        name=name, type=ResolvedComponent.SCHEMA, schema=schema, object=name
+    )
+    registry = auto_schema.registry
+    registry.register_on_missing(component)
+    if registry[component].schema != schema:
+        raise ValueError(f"Two schemas have the name {name}.")
+    return reference("schemas", name)
+
+
+def named_choice(auto_schema: AutoSchema, name: str, choices: Iterable[str]) -> Schema:
+    """One of some texts, by a type that is the same wherever a field has this name.
+
+    With other names for those that code generators could not write.
+    """
+    choices = list(choices)
+    schema: Schema = {"type": "string", "enum": choices}
+    if not all(choice.isidentifier() for choice in choices):
+        schema["x-enum-varnames"] = [re.sub(r"\W", "_", choice).upper() for choice in choices]
+    return named(auto_schema, name.title().replace("_", ""), schema)
+
+
 class ApiErrorFieldSchema(OpenApiSerializerFieldExtension):
     """An error, as it stands in the answer of a request that failed."""
 
@@ -284,23 +321,25 @@ class ApiErrorFieldSchema(OpenApiSerializerFieldExtension):
         return reference("schemas", "ApiError")
 
 
+class FieldErrorsFieldSchema(OpenApiSerializerFieldExtension):
+    """The faults of fields, as they stand in the details of an error."""
+
+    target_class = "todo_project.api.serializers.FieldErrorsField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> Schema:
+        faults = {"type": "array", "items": reference("schemas", "FieldError")}
+        return {"type": "object", "additionalProperties": faults}
+
+
 class ChoicesFieldSchema(OpenApiSerializerFieldExtension):
-    """A set of names, with others that code generators can write."""
+    """A set of names."""
 
     target_class = "todo_project.api.serializers.ChoicesField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> Schema:
-        names = self.target.choices
-        return {
-            "type": "array",
-            "items": {
-                "type": "string",
-                "enum": names,
-                "x-enum-varnames": [re.sub(r"\W", "_", name).upper() for name in names],
-            },
-            "minItems": 1,
-            "uniqueItems": True,
-        }
+        name = self.target.field_name.removesuffix("s")
+        choice = named_choice(auto_schema, name, self.target.choices)
+        return {"type": "array", "items": choice, "minItems": 1, "uniqueItems": True}
 
 
 def keep_canonical_paths(endpoints: Iterable[tuple[Any, ...]], **kwargs: Any) -> list[Any]:
@@ -333,6 +372,7 @@ def finish_document(result: Schema, **kwargs: Any) -> Schema:
 
 def _introduction() -> str:
     facts = {
+        "path_prefix": settings.PATH_PREFIX,
         "local_accounts": settings.LOCAL_ACCOUNTS,
         "page_size_default": settings.PAGE_SIZE_DEFAULT,
         "page_size_max": settings.PAGE_SIZE_MAX,

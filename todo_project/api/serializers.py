@@ -164,6 +164,10 @@ class ApiErrorField(serializers.Field[Any, Any, Any, Any]):
     """An error within an answer: of one of several things that were asked for."""
 
 
+class FieldErrorsField(serializers.Field[Any, Any, Any, Any]):
+    """The faults of each field, within an answer; empty where there are none."""
+
+
 class StrictSerializer(serializers.Serializer[Any]):
     """Refuses fields that it doesn't know, naming them and those that it does.
 

@@ -10,7 +10,9 @@ from django.conf import settings
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 
-from todo_project.api.schema import EnvelopeSchema
+from todo_project.api.components import JSON, Schema, error_name, reference
+from todo_project.api.errors import EXAMPLE_ETAG, PreconditionFailed
+from todo_project.api.schema import EnvelopeSchema, named, named_choice
 from todo_project.text import WORD_MAX_CHARACTERS, WORDS_MAX
 
 from .ordering import ORDERING_KEYS_MAX
@@ -24,6 +26,17 @@ _NAMES: Mapping[str, str] = {
     "partial_update": "update",
     "destroy": "delete",
 }
+
+
+_RESOURCE = "Resource"
+# Of the fields that every resource has.
+_EXAMPLES: Mapping[str, Any] = {
+    "uuid": "019c1389-02a4-7e51-8d33-5b6c7d8e9f00",
+    "date-time": "2026-01-31T09:30:00.123456Z",
+    "integer": 42,
+    "string": EXAMPLE_ETAG,
+}
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class OwnedSchema(EnvelopeSchema):
@@ -69,7 +82,7 @@ class ResourceFieldSchema(OpenApiSerializerFieldExtension):
             auto_schema.resolve_serializer(resource.serializer_class(), "response").ref
             for _, resource in sorted(RESOURCES.items())
         ]
-        return kinds[0] if len(kinds) == 1 else {"oneOf": kinds}
+        return named(auto_schema, _RESOURCE, {"oneOf": kinds})
 
 
 class KindFieldSchema(OpenApiSerializerFieldExtension):
@@ -78,7 +91,7 @@ class KindFieldSchema(OpenApiSerializerFieldExtension):
     target_class = "todo_project.resources.resource.KindField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        return {"type": "string", "enum": sorted(RESOURCES)}
+        return named(auto_schema, "ResourceType", {"type": "string", "enum": sorted(RESOURCES)})
 
 
 class OperationNameFieldSchema(OpenApiSerializerFieldExtension):
@@ -184,10 +197,8 @@ class ReferenceQueryFieldSchema(OpenApiSerializerFieldExtension):
     target_class = "todo_project.resources.parameters.ReferenceQueryField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        return {
-            "type": "string",
-            "anyOf": [{"format": "uuid"}, {"enum": [self.target.nothing]}],
-        }
+        # A pattern, since generators wrap what is `anyOf` two kinds of strings.
+        return {"type": "string", "pattern": f"^({self.target.nothing}|{_UUID})$"}
 
 
 class ColorFieldSchema(OpenApiSerializerFieldExtension):
@@ -206,5 +217,29 @@ class SomeFieldSchema(OpenApiSerializerFieldExtension):
     target_class = "todo_project.resources.parameters.SomeField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        name = {"type": "string", "enum": self.target.choices}
-        return {"type": "array", "items": name, "minItems": 1, "uniqueItems": True}
+        choice = named_choice(auto_schema, self.target.field_name, self.target.choices)
+        return {"type": "array", "items": choice, "minItems": 1, "uniqueItems": True}
+
+
+def show_current(result: Schema, **kwargs: Any) -> Schema:
+    """Postprocessing hook: what `details.current` holds of a resource that someone else changed."""
+    components = result["components"]
+    schemas = components["schemas"]
+    if _RESOURCE in schemas:
+        current = schemas["ErrorDetails"]["properties"]["current"]
+        _, faults = current["oneOf"]
+        current["oneOf"] = [reference("schemas", _RESOURCE), {"type": "null"}, faults]
+
+        kind = schemas[_RESOURCE]["oneOf"][0]["$ref"].rpartition("/")[2]
+        shown = {name: _example(field) for name, field in schemas[kind]["properties"].items()}
+        content = components["responses"][error_name(412)]["content"][JSON]
+        example = content["examples"][PreconditionFailed.default_code]["value"]
+        example["error"]["details"]["current"] = shown
+    return result
+
+
+def _example(field: Schema) -> Any:
+    """What stands in a field of a resource."""
+    if "examples" in field:
+        return field["examples"][0]
+    return _EXAMPLES[str(field.get("format") or field["type"])]

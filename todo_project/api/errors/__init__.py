@@ -28,12 +28,15 @@
     │   └── IdInTrash                                   the same, in the trash
     ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
-    │   └── EncodedBody                                 sent compressed
+    │   ├── EncodedBody                                 sent compressed
+    │   └── FormBody                                    a form in place of a file
     ├── KeyReused            422 IDEMPOTENCY_KEY_REUSED the key of another request
     ├── Throttled            429 RATE_LIMITED
     ├── Defect               500 INTERNAL_ERROR         nothing of it leaves the server
     └── ServiceUnavailable   503 SERVICE_UNAVAILABLE    the database is away or too slow
         ├── HashingBusy                                 too many passwords are being hashed
+        ├── ExportBusy                                  too many exports are under way
+        ├── ImportBusy                                  a file is being imported already
         ├── IssuerUnavailable                           no key of the identity provider is known
         └── CallerMoved                                 an identity became another account's
 
@@ -66,10 +69,13 @@ from .kinds import (
     CallerMoved,
     Conflict,
     EncodedBody,
+    ExportBusy,
+    FormBody,
     Gone,
     HashingBusy,
     IdInTrash,
     IdTaken,
+    ImportBusy,
     InsufficientScope,
     InvalidCredentials,
     IssuerUnavailable,
@@ -97,10 +103,13 @@ __all__ = [
     "CallerMoved",
     "Conflict",
     "EncodedBody",
+    "ExportBusy",
+    "FormBody",
     "Gone",
     "HashingBusy",
     "IdInTrash",
     "IdTaken",
+    "ImportBusy",
     "InsufficientScope",
     "InvalidCredentials",
     "IssuerUnavailable",

@@ -35,6 +35,7 @@ FIELD_CODES: Mapping[str, str] = {
     "invalid_cursor": "made for another list, other filters or another order, or not made here",
     "unique": "taken",
     "absent": "names what isn't there, or not there any more",
+    "unfinished": "there was no time left for it; what is sent again goes on there",
     "not_supported": "a header that this operation doesn't take",
     "immutable": "can't be changed",
     "wrong_password": "not the caller's password",

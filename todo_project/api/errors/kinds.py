@@ -283,8 +283,7 @@ class PreconditionFailed(ApiException):
 
     @classmethod
     def example(cls) -> exceptions.APIException:
-        # Of whatever kind: the schema of the resource stands at the operation's success.
-        return cls('{"id":"019c1389-02a4-7e51-8d33-5b6c7d8e9f00"}', EXAMPLE_ETAG)
+        return cls(None, EXAMPLE_ETAG)  # resources/schema.py shows one
 
 
 class NoStrongTag(PreconditionFailed):
@@ -332,7 +331,7 @@ class UnsupportedMediaType(ApiException):
     status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
     default_code = "UNSUPPORTED_MEDIA_TYPE"
     default_detail = "Send the body as application/json in UTF-8, and not compressed."
-    meaning = "The body is not sent as JSON in UTF-8, or compressed."
+    meaning = "The body is not sent as JSON in UTF-8, or compressed; a file, within a form."
     stands_for = exceptions.UnsupportedMediaType
 
     @classmethod
@@ -344,6 +343,15 @@ class EncodedBody(UnsupportedMediaType):
     """A body with a Content-Encoding."""
 
     headers: Mapping[str, str] = {"Accept-Encoding": "identity"}  # RFC 9110, section 15.5.16
+
+
+class FormBody(UnsupportedMediaType):
+    """A form, or text in another encoding, where a file itself is wanted."""
+
+    default_detail = (
+        "Send the file itself as the body, in UTF-8 and with no form around it, as "
+        "`curl --data-binary @file` does."
+    )
 
 
 class KeyReused(ApiException):
@@ -394,6 +402,20 @@ class HashingBusy(ServiceUnavailable):
 
     default_detail = "Too many people sign in at once. Try again after the seconds in Retry-After."
     wait = 1  # a hash takes some 40 ms, and the header has whole seconds
+
+
+class ExportBusy(ServiceUnavailable):
+    """As many exports are under way in this process as may be at once."""
+
+    default_detail = "Too many exports are under way. Try again after the seconds in Retry-After."
+    wait = 10  # of 10,000 tasks one takes a second, and as long as its reader lets it
+
+
+class ImportBusy(ServiceUnavailable):
+    """As many files are being imported in this process as may be at once."""
+
+    default_detail = "Another file is being imported. Try again after the seconds in Retry-After."
+    wait = 3  # a large file takes about as long
 
 
 class CallerMoved(ServiceUnavailable):
