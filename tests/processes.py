@@ -70,11 +70,16 @@ def production(**variables: str) -> dict[str, str]:
     }
 
 
-def start(*arguments: str, env: dict[str, str], **options: Any) -> subprocess.Popen[str]:
-    """Starts `manage.py` in a session of its own, out of reach of the terminal's Ctrl-C."""
+def start(
+    *arguments: str, env: dict[str, str], folder: Path = PROJECT, **options: Any
+) -> subprocess.Popen[str]:
+    """Starts `manage.py` in a session of its own, out of reach of the terminal's Ctrl-C.
+
+    `folder` is another checkout, or a part of one.
+    """
     return subprocess.Popen(
         [sys.executable, "manage.py", *arguments],
-        cwd=PROJECT,
+        cwd=folder,
         env=env,
         stdin=subprocess.DEVNULL,
         text=True,

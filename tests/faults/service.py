@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPMessage
+from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Self
 from uuid import uuid4
@@ -112,12 +113,20 @@ class Account:
 
 
 class Service:
-    """`manage.py serve` with production settings, in front of the database at `database_url`."""
+    """`manage.py serve` with production settings, in front of the database at `database_url`.
+
+    It runs the code of `folder`.
+    """
 
     def __init__(
-        self, database_url: str, environment: Mapping[str, str] = MappingProxyType({})
+        self,
+        database_url: str,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        *,
+        folder: Path = processes.PROJECT,
     ) -> None:
         self.port = free_port()
+        self._folder = folder
         limits = {f"RATE_LIMIT_{name.upper().replace('-', '_')}" for name in settings.RATE_LIMITS}
         self._environment = processes.production(
             DATABASE_URL=database_url, **{**dict.fromkeys(limits, "off"), **environment}
@@ -130,6 +139,7 @@ class Service:
         with processes.start(
             *arguments,
             env={**self._environment, **environment},
+            folder=self._folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as process:
@@ -145,6 +155,7 @@ class Service:
         self._process = processes.start(
             *("serve", "--host", "127.0.0.1", "--port", str(self.port), *default, *options),
             env=self._environment,
+            folder=self._folder,
             stdout=self._log,
             stderr=self._log,
         )
