@@ -2,27 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 from django.conf import settings
-from django.core.management import get_commands
 from django.test import Client
 
 from tests.client import ApiClient, assert_error
 from tests.openapi import read_document
-
-ROOT = Path(settings.BASE_DIR)
-THIS = Path(__file__).relative_to(ROOT)
-# In the documents alone: what of PostgreSQL was weighed and isn't used, and a folder that the first
-# run makes.
-NOT_IN_FILES = {
-    *("pg_trgm", "jsonb_populate_record", "clock_timestamp()", "pg_snapshot_xmin"),
-    ".postgres/",
-}
 
 YAML = "application/vnd.oai.openapi; charset=utf-8"
 JSON = "application/vnd.oai.openapi+json"
@@ -86,61 +74,13 @@ def test_head_of_a_page_answers_as_get(path: str, slash: str) -> None:
 
 
 def test_document_leads_to_the_contract() -> None:
-    response = Client().get(read_document()["externalDocs"]["url"])
+    (link,) = re.findall(r"\[contract\]\((.*?)\)", read_document()["info"]["description"])
+
+    response = Client().get(link)
 
     assert response.status_code == 200
     assert response["Content-Type"] == "text/plain; charset=utf-8"
     assert response.content == (Path(settings.BASE_DIR) / "docs" / "contract.md").read_bytes()
-
-
-@cache
-def project_files() -> list[Path]:
-    folders = ["accounts", "benchmarks", "docs", "examples", "tasks", "tests", "todo_project"]
-    folders += [".ci", ".github"]
-    found = [path for folder in folders for path in (ROOT / folder).rglob("*")]
-    return [path.relative_to(ROOT) for path in [*ROOT.iterdir(), *found] if path.is_file()]
-
-
-@cache
-def words_of_code() -> set[str]:
-    """Whatever is defined stands there: in Python or its SQL, or as a setting."""
-    code = [path for path in project_files() if path.suffix == ".py" and path != THIS]
-    texts = [(ROOT / path).read_text() for path in [*code, Path(".env.example")]]
-    return {word for text in texts for word in re.findall(r"\w+", text)}
-
-
-def names_in(document: str) -> Iterator[str]:
-    """Those in backquotes that have the form of a path, a definition, a setting or a command."""
-    command = r"(?:make|manage\.py) [a-z][\w-]*"
-    path = r"[\w.][\w.-]*/[\w./-]*"
-    definition = r"[\w.]+\(\)|[\w.]*(?:[A-Za-z]_[A-Za-z]|[a-z][A-Z]|\.py\b)[\w.]*"
-    for text in re.findall(r"`([^`\n]+)`", (ROOT / document).read_text()):
-        if name := re.match(rf"{command}|(?:{path}|{definition})\Z", text):
-            yield name[0]
-
-
-def is_known(name: str) -> bool:
-    tool, _, command = name.partition(" ")
-    if command:
-        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        return command in (targets if tool == "make" else get_commands())
-    if "/" in name or name.endswith(".py"):
-        return any(f"/{name.strip('/')}/" in f"/{path}/" for path in project_files())
-    return set(re.findall(r"\w+", name)) <= words_of_code()
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        *("CONTRIBUTING.md", "docs/architecture.md", "docs/threat-model.md"),
-        *sorted(f"docs/adr/{path.name}" for path in (ROOT / "docs" / "adr").iterdir()),
-    ],
-)
-def test_document_names_what_there_is(document: str) -> None:
-    """What was renamed or taken away is found here: files, definitions, settings, commands."""
-    unknown = {name for name in names_in(document) if not is_known(name)}
-
-    assert unknown - NOT_IN_FILES == set()
 
 
 def fetch(address: str) -> str:
@@ -155,7 +95,7 @@ def addresses_in(html: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("path", "kinds"),
-    [("/api/docs", {".css", ".js", "schema"}), ("/api/redoc", {".js", "schema"})],
+    [("/api/docs", {".css", ".ico", ".js", "schema"}), ("/api/redoc", {".ico", ".js", "schema"})],
 )
 def test_docs_need_no_other_host(path: str, kinds: set[str]) -> None:
     html = fetch(path)
@@ -191,12 +131,12 @@ def test_swagger_ui_asks_no_validator_and_shows_no_csrf_token() -> None:
     assert rest.index("requestInterceptor,") < rest.index("...swaggerSettings")
 
 
-def test_browsers_find_an_icon() -> None:
-    """Of every page, admin's included: none names another."""
-    response = Client().get("/favicon.ico")
+@pytest.mark.parametrize("path", ["/api/docs", "/api/redoc", "/admin/login/"])
+def test_pages_have_an_icon(path: str) -> None:
+    """It lies where browsers look for one by themselves, too."""
+    [icon] = re.findall(r'<link rel="(?:shortcut )?icon" href="([^"]+)">', fetch(path))
 
-    assert response.status_code == 200
+    assert icon == "/favicon.ico"
+    response = Client().get(icon)
     assert response["Content-Type"] == "image/x-icon"
     assert response.getvalue().startswith(b"\x00\x00\x01\x00")
-    pages = [fetch(path) for path in ("/api/docs", "/api/redoc")]
-    assert [page for page in pages if 'rel="icon"' in page] == []
