@@ -40,7 +40,7 @@ help:
 	@echo 'make fuzz     10,000 and more random requests against each of three models'
 	@echo 'make test-system  what needs haproxy or nginx: restarts behind a load balancer, overload, compression'
 	@echo 'make test-pooled  the tests again, through PgBouncer; needs pgbouncer'
-	@echo 'make check    format, lint, types, import rules, settings, migrations, schema'
+	@echo 'make check    format, lint, types, import rules, Dockerfile, settings, migrations, schema'
 	@echo 'make audit    ask PyPI for known holes in what is installed'
 	@echo 'make schema   write openapi.yaml anew, after a change of the API'
 	@echo 'make lock     pin the requirements anew, with hashes'
@@ -77,6 +77,7 @@ check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint Dockerfile
 	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(MANAGE) makemigrations --check --dry-run
 	$(MANAGE) lintmigrations

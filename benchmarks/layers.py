@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 from django.conf import settings
@@ -29,6 +29,21 @@ PEOPLE = 100
 PERSONAL = ", personal token"
 OUTSIDE = ", token of an identity provider"
 ISSUER = "https://auth.example.com"
+
+
+class Request(NamedTuple):
+    """One of each person, to their tasks; `body` makes what the turn of a number sends."""
+
+    name: str
+    method: str
+    path: str
+    query: str = ""
+    body: Callable[[int], object] | None = None
+
+
+LIST = Request("list", "GET", "", "limit=20")
+READ = Request("read", "GET", "/{}")
+PATCH = Request("PATCH", "PATCH", "/{}", body=lambda turn: {"title": f"Number {turn}"})
 
 
 def main() -> None:
@@ -50,22 +65,29 @@ def main() -> None:
 
 def _measure(dataset: Dataset, file: Path) -> dict[str, float]:
     """Runs child() with the service's settings."""
+    found: dict[str, float] = in_child("benchmarks.layers", dataset, file)
+    return found
+
+
+def in_child(module: str, dataset: Dataset, file: Path, **variables: str) -> Any:
+    """What child() of a module prints, as JSON, of people whom it reads from `file`.
+
+    In a process with the service's settings, and `variables` beside them.
+    """
     people = [
         (str(account.user_id), account.access, [str(task_id) for task_id, _ in account.tasks])
         for account in dataset.sign_in()[:PEOPLE]
     ]
     file.write_text(json.dumps(people))
-    code = f"from benchmarks.layers import child; child({str(file)!r})"
     output = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"from {module} import child; child({str(file)!r})"],
         cwd=service.PROJECT,
-        env=service.environment(dataset.url),
+        env={**service.environment(dataset.url), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # the access log
         check=True,
     ).stdout
-    found: dict[str, float] = json.loads(output)
-    return found
+    return json.loads(output)
 
 
 def child(file: str) -> None:
@@ -79,13 +101,9 @@ def child(file: str) -> None:
         OUTSIDE: _with_outside_tokens(people),
     }
     works: dict[str, Callable[[], object]] = {
-        f"{name}, whole request{kind}": _requests(application, callers, method, path, query)
+        f"{request.name}, whole request{kind}": by_turns(application, callers, request)
         for kind, callers in kinds.items()
-        for name, method, path, query in (
-            ("list", "GET", "", "limit=20"),
-            ("read", "GET", "/{}", ""),
-            ("PATCH", "PATCH", "/{}", ""),
-        )
+        for request in (LIST, READ, PATCH)
     }
     works |= {
         "/livez: Django, middleware and access log": lambda: _call(application, "/livez"),
@@ -136,25 +154,26 @@ def _with_outside_tokens(people: Any) -> Any:
     ]
 
 
-def _requests(
-    application: Any, people: Any, method: str, path: str, query: str
-) -> Callable[[], None]:
-    """A request of each person in turn."""
+def by_turns(application: Any, people: Any, request: Request) -> Callable[[], None]:
+    """Sends it for each person in turn."""
     turn = 0
 
-    def request() -> None:
+    def send() -> None:
         nonlocal turn
         turn += 1
         user_id, access, tasks = people[turn % len(people)]
-        task_path = f"/api/{user_id}/tasks" + path.format(tasks[turn % len(tasks)])
-        more: dict[str, Any] = {"HTTP_AUTHORIZATION": f"Bearer {access}", "QUERY_STRING": query}
-        if method == "PATCH":
-            body = json.dumps({"title": f"Number {turn}"}).encode()
-            more |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body))}
-            more["wsgi.input"] = io.BytesIO(body)
-        _call(application, task_path, REQUEST_METHOD=method, **more)
+        task_path = f"/api/{user_id}/tasks" + request.path.format(tasks[turn % len(tasks)])
+        more: dict[str, Any] = {
+            "HTTP_AUTHORIZATION": f"Bearer {access}",
+            "QUERY_STRING": request.query,
+        }
+        if request.body is not None:
+            content = json.dumps(request.body(turn)).encode()
+            more |= {"CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(content))}
+            more["wsgi.input"] = io.BytesIO(content)
+        _call(application, task_path, REQUEST_METHOD=request.method, **more)
 
-    return request
+    return send
 
 
 def _call(application: Any, path: str, **more: Any) -> None:

@@ -35,6 +35,7 @@ class Route:
     kind: str  # "owned", "token", "public", "page"
     methods: tuple[str, ...]
     body: Any = None
+    query: dict[str, str] | None = None
 
 
 TASK_ROUTES = [
@@ -66,6 +67,7 @@ ROUTES: dict[str, Route] = {
     r"^\Z": Route("/", "page", ("GET", "HEAD")),
     r"^livez/?\Z": Route("/livez", "page", ("GET", "HEAD")),
     r"^readyz/?\Z": Route("/readyz", "page", ("GET", "HEAD")),
+    r"^metrics/?\Z": Route("/metrics", "page", ("GET", "HEAD")),
     r"^api/contract/?\Z": Route("/api/contract", "page", ("GET", "HEAD")),
     r"^api/schema/?\Z": Route("/api/schema", "page", ("GET", "HEAD")),
     r"^api/docs/?\Z": Route("/api/docs", "page", ("GET", "HEAD")),
@@ -75,6 +77,7 @@ ROUTES: dict[str, Route] = {
     r"api/auth/^token/refresh/?\Z": Route("/api/auth/token/refresh", "public", ("POST",)),
     r"api/auth/^logout/?\Z": Route("/api/auth/logout", "public", ("POST",)),
     r"api/auth/^me/?\Z": Route("/api/auth/me", "token", ("GET", "HEAD", "PATCH", "DELETE"), {}),
+    r"api/auth/^me/export/?\Z": Route("/api/auth/me/export", "token", ("GET", "HEAD")),
     r"api/auth/^me/delete/?\Z": Route("/api/auth/me/delete", "token", ("POST",), {}),
     r"api/auth/^password/?\Z": Route("/api/auth/password", "token", ("POST",), {}),
     r"api/auth/^password/reset/?\Z": Route("/api/auth/password/reset", "public", ("POST",)),
@@ -146,6 +149,17 @@ ROUTES: dict[str, Route] = {
         "owned",
         ("POST",),
         {"operations": [{"op": "create", "data": {"title": "Mine"}}]},
+    ),
+    r"^api/(?P<user_id>[^/]+)/import/?\Z": Route(
+        "/api/{owner}/import",
+        "owned",
+        ("POST",),
+        {
+            "format": "todo-export",
+            "format_version": 1,
+            "tasks": [{"id": ABSENT, "title": "Mine"}],
+        },
+        {"format": "todo"},
     ),
     r"^api/(?P<user_id>[^/]+)/trash/?\Z": Route("/api/{owner}/trash", "owned", ("GET", "HEAD")),
     r"admin/r/<path:rest>": Route("/admin/r/1/x/", "page", ()),
@@ -247,7 +261,7 @@ def _send(client: ApiClient, route: Route, method: str, *, owner: object, task: 
     )
     takes_body = method in ("POST", "PUT", "PATCH") or (method, route.kind) == ("DELETE", "token")
     if takes_body and route.body is not None:
-        return client.call(method, path, route.body)
+        return client.call(method, path, route.body, query=route.query)
     return client.call(method, path)
 
 

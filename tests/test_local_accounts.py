@@ -74,7 +74,7 @@ def test_document_has_no_routes_of_local_accounts(
     assert not {path for _, path in GONE} & paths
     assert {"/api/auth/me", "/api/auth/identities", "/api/{user_id}/tasks"} <= paths
     tags = [tag["name"] for tag in document["tags"]]
-    assert tags == ["tasks", "lists", "labels", "batch", "changes", "trash", "account"]
+    assert tags == ["tasks", "lists", "labels", "batch", "import", "changes", "trash", "account"]
     assert document["components"]["securitySchemes"].keys() == {"providerToken", "personalToken"}
 
 

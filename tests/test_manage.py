@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -182,3 +184,22 @@ def test_server_tells_addresses_that_can_be_opened(
 
     assert f" {url}/api/docs\n" in told.getvalue()
     assert development.server(default_port=1) == url
+
+
+def test_server_tells_what_stands_below_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """[C3]"""
+    monkeypatch.setattr(development, "_NOTE", tmp_path / "note")
+    settings.PATH_PREFIX = "/todo"
+    told = StringIO()
+    command = runserver.Command(stdout=told)
+    command.addr, command._raw_ipv6 = "127.0.0.1", False
+
+    command.on_bind(8001)
+
+    assert re.findall(r"http://\S+", told.getvalue()) == [
+        "http://127.0.0.1:8001/todo/api/docs",
+        "http://127.0.0.1:8001/todo/api/me/tasks",
+        "http://127.0.0.1:8001/todo/admin/",
+    ]

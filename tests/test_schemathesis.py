@@ -95,6 +95,8 @@ REFUSALS: Mapping[str, set[str]] = {
     | ZONES
     | BLANK
     | USED_KEY,
+    # A file is of its format, which no schema tells; a format with lists takes no name of one.
+    "import_file": {"PARSE_ERROR", "not_supported"} | ZONES | BLANK | WORDS,
 }
 
 CONFIG = Config.from_dict(

@@ -231,9 +231,9 @@ def test_purge_removes_what_has_expired_in_batches(alice: User) -> None:
     pairs = [begin_session(alice) for _ in range(7)]
     expired = [_payload(pair.access)["sid"] for pair in pairs[:5]]
     Session.objects.filter(pk__in=expired).update(expires_at=Now() - timedelta(seconds=1))
-    count(Counter(Rate(1, 60), uuid4()))
+    count(Counter("sign-in", Rate(1, 60), uuid4()))
     RateCounter.objects.update(expires_at=Now() - timedelta(seconds=1))
-    count(Counter(Rate(1, 60), uuid4()))
+    count(Counter("sign-in", Rate(1, 60), uuid4()))
 
     with CaptureQueriesContext(connections["direct"]) as captured:
         call_command("purge_expired", "--batch", "2")

@@ -11,11 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from . import embedded_postgres
+from . import VERSION, embedded_postgres
 from .environment import Environment, is_fetchable, is_pooled
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VERSION = "0.1.0"
 
 env = Environment()
 
@@ -36,12 +35,15 @@ JWT_SIGNING_KEY = env.secret(
 # good: docs/operations.md has the steps.
 SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS", minimum_bytes=50)
 JWT_PREVIOUS_SIGNING_KEYS = env.secrets("JWT_PREVIOUS_SIGNING_KEYS", minimum_bytes=32)
+# Whoever has it may read /metrics; without it there are none, and nothing is counted.
+METRICS_TOKEN = env.bearer("METRICS_TOKEN")
 env.refuse_repeated(
     {
         "SECRET_KEY": [SECRET_KEY],
         "JWT_SIGNING_KEY": [JWT_SIGNING_KEY],
         "SECRET_KEY_FALLBACKS": SECRET_KEY_FALLBACKS,
         "JWT_PREVIOUS_SIGNING_KEYS": JWT_PREVIOUS_SIGNING_KEYS,
+        "METRICS_TOKEN": [METRICS_TOKEN],
     }
 )
 
@@ -50,6 +52,10 @@ ALLOWED_HOSTS = env.hosts(
 )
 if not ALLOWED_HOSTS:
     env.refuse("ALLOWED_HOSTS", "required with DEBUG off; valid: host names separated by commas")
+
+# Where the service stands below a path of its host, such as /todo; empty: at the root. Proxies pass
+# the path on whole.
+PATH_PREFIX = env.path_prefix("PATH_PREFIX")
 
 # How many proxies stand before the service; X-Forwarded-* is believed only as far as they go.
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", default=0, minimum=0, maximum=10)
@@ -171,6 +177,7 @@ INSTALLED_APPS = [
 # The order matters: what is listed first sees a request first and its answer last.
 MIDDLEWARE = [
     "todo_project.middleware.requests.RequestMiddleware",
+    "todo_project.middleware.prefix.PathPrefixMiddleware",
     "todo_project.middleware.origins.FrameMiddleware",
     "todo_project.middleware.hosts.HostAndTransportMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -206,11 +213,13 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 FORMAT_MODULE_PATH = "todo_project.formats"
 
-STATIC_URL = "/static/"
+# What Django puts before the paths that it makes; the middleware takes it off those that come.
+FORCE_SCRIPT_NAME = PATH_PREFIX or None
+STATIC_URL = f"{PATH_PREFIX}/static/"
 # Files are served from the packages that bring them; nothing has to be collected first.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
-# What browsers look for at the root of a site, without being told: /favicon.ico.
+# /favicon.ico, which browsers look for at the root of a site; below a prefix pages have to name it.
 WHITENOISE_ROOT = BASE_DIR / "todo_project" / "site_root"
 
 # --- Accounts ---------------------------------------------------------------------------------
@@ -368,6 +377,7 @@ if AUTH_SHARED_SECRET:
         JWT_SIGNING_KEY,
         *SECRET_KEY_FALLBACKS,
         *JWT_PREVIOUS_SIGNING_KEYS,
+        METRICS_TOKEN,
     ):
         env.refuse(
             "AUTH_SHARED_SECRET",
@@ -463,7 +473,14 @@ RATE_LIMITS = {
     "refresh": env.rate("RATE_LIMIT_REFRESH", default="120/minute"),
     "reset": env.rate("RATE_LIMIT_RESET", default="10/minute"),
     "writes": env.rate("RATE_LIMIT_WRITES", default="1200/minute"),
+    "exports": env.rate("RATE_LIMIT_EXPORTS", default="10/hour"),
+    "imports": env.rate("RATE_LIMIT_IMPORTS", default="60/hour"),
 }
+# Under way in a process. Each is some work whenever its client has read a page, and holds one.
+EXPORTS_AT_ONCE = 8
+# Whoever reads slowly gives the place up in the end. 100,000 tasks have 76 MB: at 0.7 Mbit/s they
+# take that long.
+EXPORT_TIME_LIMIT_SECONDS = 15 * 60
 
 # --- REST -------------------------------------------------------------------------------------
 
@@ -472,6 +489,17 @@ BATCH_OPERATIONS_MAX = 100
 MAX_BATCH_BODY_BYTES = 1024 * 1024
 # As JSON, of what a batch changed. 100 tasks with the longest texts would have 8 MiB.
 BATCH_ANSWER_BYTES_MAX = 4 * 1024 * 1024
+# Of a file to import. The servers read that much on its path alone, before it is known who sends
+# it; what all clients of a process together may have it hold is the same (server/worker.py).
+MAX_IMPORT_BODY_BYTES = 5 * 1024 * 1024
+LONG_BODIES = {b"import": MAX_IMPORT_BODY_BYTES}  # by the last part of a path
+# What a file of that size has where each task says everything; and what takes seconds.
+IMPORT_ROWS_MAX = 5_000
+# So many files may be read at once in a process: the largest one, of the dearest form, takes some
+# hundred MiB, and a core for seconds.
+IMPORTS_AT_ONCE = 1
+# After so long no further rows are begun: the request has a time limit, and has to be answered.
+IMPORT_TIME_LIMIT_SECONDS = REQUEST_TIME_LIMIT_SECONDS * 0.7
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 MAX_JSON_DEPTH = 32
 PAGE_SIZE_DEFAULT = 50
@@ -479,6 +507,7 @@ PAGE_SIZE_MAX = 200
 CHANGES_PAGE_DEFAULT = 100
 # Of the rows of a page as JSON. 200 tasks may have 24 MiB, and 500 clients who don't read them.
 PAGE_BYTES_MAX = 1024 * 1024
+EXPORT_PAGE_ROWS = 200  # between two pages of an export others have their turn
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.BearerAuthentication"],
@@ -504,12 +533,13 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Todo API",
     "VERSION": VERSION,
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "CONTACT": {"name": "Whoever operates the service"},
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": None,  # browsers find /favicon.ico
+    "SWAGGER_UI_FAVICON_HREF": f"{PATH_PREFIX}/favicon.ico",
     "REDOC_DIST": "SIDECAR",
     # A text, because it has a function. drf-spectacular's own would show a CSRF token, which
     # nothing reads, in each command that people copy.
@@ -518,23 +548,26 @@ SPECTACULAR_SETTINGS = {
         displayOperationId: true,
         validatorUrl: null,
         requestInterceptor: (request) => request,
+        // For lists of ids it has no field of its own, and says so in the console.
+        plugins: [(ui) => ({components: {JsonSchema_string_uuid: (props) =>
+            ui.React.createElement(ui.getComponent("JsonSchema_string"), props)}})],
     }""",
-    "SERVERS": [{"url": "/"}],
+    "SERVERS": [{"url": PATH_PREFIX or "/"}],
     "SORT_OPERATIONS": False,  # as the routes stand: in the order of use
-    "EXTERNAL_DOCS": {
-        "url": "/api/contract",
-        "description": "The contract: what every client may rely on.",
-    },
     "COMPONENT_SPLIT_REQUEST": True,
     "COMPONENT_NO_READ_ONLY_REQUIRED": False,
     "PREPROCESSING_HOOKS": ["todo_project.api.schema.keep_canonical_paths"],
-    "POSTPROCESSING_HOOKS": ["todo_project.api.schema.finish_document"],
+    "POSTPROCESSING_HOOKS": [
+        "todo_project.api.schema.finish_document",
+        "todo_project.resources.schema.show_current",
+    ],
     "TAGS": [
         {"name": "auth", "description": "Make an account, sign in, stay signed in."},
         {"name": "tasks", "description": "Your own tasks."},
         {"name": "lists", "description": "What your tasks are sorted into."},
         {"name": "labels", "description": "What stands on your tasks."},
         {"name": "batch", "description": "Many writes in one request."},
+        {"name": "import", "description": "What you had elsewhere."},
         {"name": "changes", "description": "What other devices of yours changed."},
         {"name": "trash", "description": "What you deleted."},
         {"name": "account", "description": "Your account, and the ways into it."},
@@ -545,14 +578,20 @@ SPECTACULAR_SETTINGS = {
 
 SECURE_SSL = env.boolean("SECURE_SSL", default=not DEBUG)
 SECURE_SSL_REDIRECT = SECURE_SSL
-# Health probes speak plain HTTP to the process itself.
-SECURE_REDIRECT_EXEMPT = [r"^livez/?$", r"^readyz/?$"]
+# Probes speak plain HTTP to the process itself.
+SECURE_REDIRECT_EXEMPT = [r"^livez/?$", r"^readyz/?$", r"^metrics/?$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SECURE_SSL else 0
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
+# Cookies go to admin alone, and by names of their own: what else is served by the host may be made
+# with Django, too, and browsers send its cookies of the root along.
+SESSION_COOKIE_NAME = "todo_session"
+SESSION_COOKIE_PATH = f"{PATH_PREFIX}/admin/"
 SESSION_COOKIE_SECURE = SECURE_SSL
 SESSION_COOKIE_AGE = 12 * 3600  # an operator's working day
+CSRF_COOKIE_NAME = "todo_csrf"
+CSRF_COOKIE_PATH = SESSION_COOKIE_PATH
 CSRF_COOKIE_SECURE = SECURE_SSL
 CSRF_TRUSTED_ORIGINS = env.csrf_origins("CSRF_TRUSTED_ORIGINS")
 

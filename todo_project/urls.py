@@ -1,18 +1,23 @@
 """Every route of the service. The contract's section 2 lists them."""
 
+from collections.abc import Callable
+
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 from rest_framework.exceptions import NotFound
 
-from tasks.urls import label_routes, list_routes, task_routes
+from tasks.urls import import_routes, label_routes, list_routes, task_routes
 
 from .api.errors import error_response
 from .documents import DocumentView, contract
 from .health import livez, readyz
 from .resources.routes import routes_of_everything
+from .scraping import scrape
 
 
 def not_found(request: HttpRequest, rest: str = "") -> HttpResponse:
@@ -24,14 +29,20 @@ def not_found(request: HttpRequest, rest: str = "") -> HttpResponse:
     return error_response(request, NotFound())
 
 
+def _redirect(path: str) -> Callable[..., HttpResponseBase]:
+    url = f"{settings.PATH_PREFIX}{path}"
+    return RedirectView.as_view(url=url, http_method_names=["get", "head"])
+
+
 urlpatterns = [
     # First, because paths are compared with one route after the other.
     *task_routes("api"),
     *list_routes(),
     *label_routes(),
-    re_path(r"^\Z", RedirectView.as_view(url="/api/docs", http_method_names=["get", "head"])),
+    re_path(r"^\Z", _redirect("/api/docs")),
     re_path(r"^livez/?\Z", livez),
     re_path(r"^readyz/?\Z", readyz),
+    re_path(r"^metrics/?\Z", scrape),
     re_path(r"^api/contract/?\Z", contract),
     re_path(r"^api/schema/?\Z", DocumentView.as_view(), name="schema"),
     re_path(r"^api/docs/?\Z", SpectacularSwaggerView.as_view(url_name="schema")),
@@ -39,9 +50,10 @@ urlpatterns = [
     path("api/auth/", include("accounts.urls")),
     *task_routes("users"),
     *routes_of_everything(),
+    *import_routes(),
     # Admin's redirect to an object's page on the site: there are none, and it answers 500.
     path("admin/r/<path:rest>", not_found),
-    re_path(r"^admin\Z", RedirectView.as_view(url="/admin/", http_method_names=["get", "head"])),
+    re_path(r"^admin\Z", _redirect("/admin/")),
     path("admin/", admin.site.urls),
     re_path(r"", not_found),
 ]
