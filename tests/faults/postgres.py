@@ -235,9 +235,11 @@ class PrivatePostgres:
 def _sleeps(process: psutil.Process) -> float:
     """How often it has begun to wait for something; one that has ended waits for ever."""
     try:
-        return float(process.num_ctx_switches().voluntary)
+        switches = process.num_ctx_switches().voluntary
     except psutil.NoSuchProcess:
         return math.inf
+    # Of one that has ended, the number may be another's by now.
+    return float(switches) if process.is_running() else math.inf
 
 
 @contextmanager
