@@ -4,8 +4,9 @@ The values that are sent come from the kinds of the fields: a new kind needs a r
 every walk fails.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -129,8 +130,20 @@ def service_alone() -> Iterator[None]:
     with (
         patch.dict(Resource.registered, registered, clear=True),
         override_settings(ROOT_URLCONF="todo_project.urls"),
+        ExitStack() as stack,
     ):
+        _forget_texts()
+        stack.callback(_forget_texts)
         yield
+
+
+def _forget_texts() -> None:
+    """Of statements, which are of all resources that there are."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("todo_project.resources"):
+            for function in vars(module).values():
+                if hasattr(function, "cache_clear"):
+                    function.cache_clear()
 
 
 @cache

@@ -363,7 +363,7 @@ def test_no_cache_grows_with_what_clients_send() -> None:
     } <= cached.keys()
     assert unbounded.pop("accounts.signing_keys.SigningKeys") == {"keys"}  # of the settings
     assert unbounded.pop("tasks.days._read_zone") == {"name"}  # one of ZONES
-    ours = {"live_sql", "notes_use", "serializer_class", "is_partial"}
+    ours = {"live_sql", "notes_use", "serializer_class", "is_partial", "resource"}
     ours |= {"is_walk", "is_weighed", "is_conditional", "is_later"}
     for name, parameters in unbounded.items():
         assert parameters <= ours, name

@@ -1,6 +1,5 @@
 """A PostgreSQL of the tests' own, to be broken in every way that a real one breaks."""
 
-import math
 import os
 import pwd
 import shlex
@@ -172,13 +171,15 @@ class PrivatePostgres:
             self._reload()
 
     def _reload(self) -> None:
-        """Returns when every process of the server was woken to read its settings, and waits again.
+        """Returns when every process of the server was told to read its settings.
 
-        Backends read them before their next statement.
+        The postmaster tells them at once when it has read its own, whose time new connections
+        inherit. Backends read them before their next statement.
         """
-        before = {process: _sleeps(process) for process in self.processes()}
+        load_time = "SELECT pg_conf_load_time()"
+        before = self.execute(load_time)
         self.execute("SELECT pg_reload_conf()")
-        wait_until(lambda: all(_sleeps(process) > n for process, n in before.items()))
+        wait_until(lambda: self.execute(load_time) > before)
 
     @contextmanager
     def standby(self) -> Iterator[None]:
@@ -230,16 +231,6 @@ class PrivatePostgres:
         return embedded.run_program(
             self.folder, self._programs, "pg_ctl", command, "-D", data, *arguments
         )
-
-
-def _sleeps(process: psutil.Process) -> float:
-    """How often it has begun to wait for something; one that has ended waits for ever."""
-    try:
-        switches = process.num_ctx_switches().voluntary
-    except psutil.NoSuchProcess:
-        return math.inf
-    # Of one that has ended, the number may be another's by now.
-    return float(switches) if process.is_running() else math.inf
 
 
 @contextmanager
