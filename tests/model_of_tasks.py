@@ -3,7 +3,7 @@
 What the database chooses is told to it: ids, versions and positions. Section 13 of the contract.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -94,6 +94,18 @@ def siblings(tasks: Mapping[str, Row], list_id: str | None, parent_id: str | Non
         and (parent_id is not None or row.data["list_id"] == list_id)
     ]
     return [row_id for _, row_id in sorted(found)]
+
+
+def beside(tasks: Mapping[str, Row], order: Sequence[str], neighbour_id: str) -> list[str]:
+    """An order but for what was completed at the neighbour's own place, as its occurrences are."""
+    at = tasks[neighbour_id].position
+    return [
+        each
+        for each in order
+        if each == neighbour_id
+        or tasks[each].position != at
+        or not tasks[each].data["is_completed"]
+    ]
 
 
 class Refusal(Exception):  # noqa: N818  # no error of the model's
@@ -396,15 +408,7 @@ class Owner(Person):
         order = siblings(self.tasks, **goal)
         neighbour_id = data.get("before") or data.get("after")
         if neighbour_id is not None:
-            # What was completed at the neighbour's own place, as its occurrences, is no matter.
-            at = self.tasks[neighbour_id].position
-            order = [
-                each
-                for each in order
-                if each == neighbour_id
-                or self.tasks[each].position != at
-                or not self.tasks[each].data["is_completed"]
-            ]
+            order = beside(self.tasks, order, neighbour_id)
         if row_id not in order:
             return False
         place = order.index(row_id)

@@ -45,6 +45,7 @@ from tests.model_of_tasks import (
     ZONE,
     Owner,
     Row,
+    beside,
     siblings,
     today,
 )
@@ -348,6 +349,10 @@ class ManyDevicesWithLists(Devices[Owner]):
             self._do(person, write, answer, is_alone=False)
             for write, answer in zip(request.writes, answers, strict=True)
         ]
+        moves = [n for n, write in enumerate(request.writes) if {"before", "after"} & {*write.data}]
+        for outcome in outcomes[moves[0] + 1 :] if moves else []:
+            if outcome.row is not None:  # all siblings may have got new places to make room
+                outcome.row.pop("position", None)
         if request.is_atomic and not all(outcome.is_done for outcome in outcomes):
             person.lists, person.tasks = before
             assert response.status_code == 409, response.content
@@ -373,14 +378,14 @@ class ManyDevicesWithLists(Devices[Owner]):
         data = person.tasks[write.id].data
         place = (data["list_id"], data["parent_id"])
         order, order_before = siblings(person.tasks, *place), siblings(before, *place)
-        number = order.index(write.id)
         assert [n for n in order if n != write.id] == [n for n in order_before if n != write.id]
-        if "before" in write.data:
-            assert order[number + 1] == write.data["before"]
-        elif "after" in write.data:
-            assert order[number - 1] == write.data["after"]
-        else:
-            assert number == len(order) - 1
+        neighbour_id = write.data.get("before") or write.data.get("after")
+        if neighbour_id is None:
+            assert order[-1] == write.id
+            return
+        order = beside(person.tasks, order, neighbour_id)
+        number = order.index(write.id)
+        assert order[number + 1 if "before" in write.data else number - 1] == neighbour_id
 
     # --- The tables ---------------------------------------------------------------------------
 
@@ -439,7 +444,13 @@ class ManyDevicesWithLists(Devices[Owner]):
                 if row.data == fields | ({"series_id": row_id} if fields["series_id"] else {})
             ]
             assert copies, (unknown, person.tasks)
-            row_id, chosen_id = copies[0]
+            # A copy stands where what it is of does, which tells it from others that are alike.
+            in_place = [
+                (row_id, chosen_id)
+                for row_id, chosen_id in copies
+                if person.tasks[row_id].position == found[chosen_id].position
+            ]
+            row_id, chosen_id = (in_place or copies)[0]
             del unknown[chosen_id]
             person.tasks[chosen_id] = row = person.tasks.pop(row_id)
             if row.data["series_id"] is not None:
@@ -501,7 +512,11 @@ def fields_of(task: Task) -> Fields:
 
 def assert_tables_hold(lists: Mapping[str, TaskList], tasks: Mapping[str, Task]) -> None:
     """[O2] [Q2] What holds of one person's rows whatever was done to them."""
-    days = [(task.series_id, task.occurrence_on) for task in tasks.values() if task.series_id]
+    days = [
+        (task.series_id, task.occurrence_on)
+        for task in tasks.values()
+        if task.series_id and task.deleted_at is None
+    ]
     assert len(days) == len(set(days))
     for task in tasks.values():
         levels, above = 1, task

@@ -287,8 +287,8 @@ class _Reader:
         if due is not None:
             row.data["due_on"] = due.on.isoformat()
             if due.at is not None:
-                seconds = "minutes" if due.at.second == 0 else "seconds"
-                row.data["due_time"] = due.at.isoformat(seconds)
+                timespec = "minutes" if due.at.second == 0 else "seconds"
+                row.data["due_time"] = due.at.isoformat(timespec)
                 row.data["time_zone"] = due.zone
         if start is None:
             return
