@@ -224,6 +224,10 @@ class StrictSerializer(serializers.Serializer[Any]):
             if field.default is not serializers.empty and not field.read_only
         )
 
+    def run_validators(self, value: Any) -> None:
+        """As fields do: serializers first look for read-only ones that have a default, in all."""
+        super(serializers.Serializer, self).run_validators(value)
+
     def _unknown_message(self) -> str:
         valid = ", ".join(sorted(self.fields)) or "none"
         return self.unknown_message.format(valid=valid)
