@@ -46,7 +46,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             statement = self._statement(sql, keep=is_known)
             cursor = statement.cursor
             values = [parameters[name] for name in statement.names]
-            cursor.execute(statement.sql, values, prepare=is_known)
+            # In the binary format bytes come as they are, and as text with two digits for each.
+            cursor.execute(statement.sql, values, prepare=is_known, binary=True)
             rows = cursor.fetchall()
             _let_go(cursor)
             return rows

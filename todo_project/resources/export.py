@@ -28,7 +28,7 @@ from .feed import FeedCodec, FeedPosition
 from .fields import TIME
 from .pages import within_bytes
 from .resource import RESOURCES, Resource
-from .statement import read_sql, rows_of, weighed_sql
+from .statement import page_json_sql, read_sql, rows_of, weighed_sql
 
 FORMAT, FORMAT_VERSION = "todo-export", 1
 
@@ -55,7 +55,7 @@ class Export(Iterator[bytes]):
         self._others = iter([resource for _, resource in sorted(RESOURCES.items())])
         self._resource = next(self._others, None)  # whose page comes next
         self._after = _NIL
-        self._lead = f"{{\n{_members(opening)}{_beginning_of(self._resource)}"
+        self._lead = b"{\n" + _members(opening) + _beginning_of(self._resource)
         with _lock:
             if reader not in _under_way and len(_under_way) >= settings.EXPORTS_AT_ONCE:
                 raise ExportBusy()
@@ -69,13 +69,13 @@ class Export(Iterator[bytes]):
         if time.monotonic() > self._deadline:
             raise BrokenOffError("it takes too long")
         page = _fetch_page(self._caller, self._resource, self._after)
-        text = self._lead + _lines(page.rows)
+        piece = self._lead + _lines(page.rows)
         if page.last_id is not None:
-            self._after, self._lead = page.last_id, ","
-            return text.encode()
+            self._after, self._lead = page.last_id, b","
+            return piece
         self._resource = next(self._others, None)
         self._after, self._lead = _NIL, _beginning_of(self._resource)
-        return f"{text}\n]{'' if self._resource else _END}".encode()
+        return piece + b"\n]" + (b"" if self._resource else _END)
 
     def close(self) -> None:
         """Gives its place back."""
@@ -106,7 +106,7 @@ def file_response(caller: Caller, reader: str, opening: Mapping[str, Any]) -> St
 
 
 class _Page(NamedTuple):
-    rows: Sequence[str]  # as JSON
+    rows: Sequence[bytes]  # as JSON, in UTF-8
     last_id: UUID | None  # None where there are no more
 
 
@@ -142,7 +142,7 @@ def _page_sql(live_sql: str, resource: Resource) -> str:
         f"{resource.name}.export",
         live_sql,
         f"""
-        SELECT page.id, page.json
+        SELECT page.id, {page_json_sql("page.json")}
           FROM caller
           LEFT JOIN (
               SELECT item.id, {resource.exported_json_sql} AS json
@@ -155,25 +155,27 @@ def _page_sql(live_sql: str, resource: Resource) -> str:
 
 # A line for each object, so that two documents can be compared by lines.
 
-_END = "\n}\n"
+_END = b"\n}\n"
 
 
-def _members(values: Mapping[str, Any]) -> str:
-    return ",\n".join(f'"{name}":{_value(value)}' for name, value in values.items())
+def _members(values: Mapping[str, Any]) -> bytes:
+    return b",\n".join(
+        b'"%b":%b' % (name.encode(), _value(value)) for name, value in values.items()
+    )
 
 
-def _value(value: Any) -> str:
+def _value(value: Any) -> bytes:
     if isinstance(value, list):
-        return f"[{_lines([orjson.dumps(each).decode() for each in value])}\n]"
-    return orjson.dumps(value).decode()
+        return b"[%b\n]" % _lines([orjson.dumps(each) for each in value])
+    return orjson.dumps(value)
 
 
-def _beginning_of(resource: Resource | None) -> str:
-    return "" if resource is None else f',\n"{resource.segment}":['
+def _beginning_of(resource: Resource | None) -> bytes:
+    return b"" if resource is None else b',\n"%b":[' % resource.segment.encode()
 
 
-def _lines(objects: Sequence[str]) -> str:
-    return "\n" + ",\n".join(objects) if objects else ""
+def _lines(objects: Sequence[bytes]) -> bytes:
+    return b"\n" + b",\n".join(objects) if objects else b""
 
 
 class DocumentSerializer(StrictSerializer):

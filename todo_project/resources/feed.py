@@ -31,7 +31,7 @@ from .pages import Seal, within_bytes
 from .parameters import CURSOR_MAX_CHARACTERS, page_size
 from .preconditions import known_tags, list_tag_sql, unless_known
 from .resource import RESOURCES, KindField, ResourceField
-from .statement import read_sql, rows_of, weighed_sql
+from .statement import page_json_sql, read_sql, rows_of, weighed_sql
 
 _NIL = UUID(int=0)
 _WALK, _LOG = "walk", "log"
@@ -109,9 +109,9 @@ _FOREIGN_POSITION = ErrorDetail(
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """Changes as JSON; the position after them; whether there are more."""
+    """Changes as JSON, in UTF-8; the position after them; whether there are more."""
 
-    changes: Sequence[str]
+    changes: Sequence[bytes]
     position: FeedPosition
     has_more: bool
     tag: str
@@ -189,7 +189,8 @@ def _changes_sql(live_sql: str, *, is_walk: bool, is_weighed: bool, is_condition
         live_sql,
         f"""
         SELECT clock.epoch, clock.version, clock.purged_version, {tag},
-               entry.is_deleted OR entry.json IS NOT NULL AS is_current, {_CHANGE} AS change
+               entry.is_deleted OR entry.json IS NOT NULL AS is_current,
+               {page_json_sql(_CHANGE)} AS change
           FROM caller CROSS JOIN clock LEFT JOIN ({entries}) AS entry ON true
         """,
     )

@@ -11,9 +11,12 @@ A page also ends before its rows would pass settings.PAGE_BYTES_MAX.
 """
 
 import base64
-import binascii
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
+from hmac import compare_digest
 from itertools import accumulate
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +24,6 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.core.signing import BadSignature, Signer
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from .ordering import Ordering
@@ -57,22 +59,32 @@ class Seal:
     binding: Mapping[str, str]
 
     def close(self, values: Sequence[Any]) -> str:
-        payload = orjson.dumps(values)
-        return self._signer.sign(base64.urlsafe_b64encode(payload).decode().rstrip("="))
+        encoded = base64.urlsafe_b64encode(orjson.dumps(values)).rstrip(b"=")
+        return (encoded + b"." + self._signature(encoded, settings.SECRET_KEY)).decode()
 
     def open(self, text: str) -> list[Any]:
         """Raises ValueError for a text that was not made here, or was made for something else."""
-        try:
-            encoded = self._signer.unsign(text)
-            values = orjson.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-        except (BadSignature, binascii.Error) as error:
-            raise ValueError(text) from error
-        return list(values)
+        encoded, _, signature = text.encode().rpartition(b".")
+        secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        if not any(compare_digest(signature, self._signature(encoded, each)) for each in secrets):
+            raise ValueError(text)
+        return list(orjson.loads(base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4))))
 
-    @property
-    def _signer(self) -> Signer:
-        binding = orjson.dumps(self.binding, option=orjson.OPT_SORT_KEYS).decode()
-        return Signer(sep=".", salt=f"cursor:{binding}")
+    def _signature(self, encoded: bytes, secret: str) -> bytes:
+        bound = orjson.dumps(self.binding, option=orjson.OPT_SORT_KEYS)
+        return base64.urlsafe_b64encode(
+            blake2b(encoded + b"." + bound, key=_key(secret), digest_size=24).digest()
+        )
+
+
+@cache
+def _key(secret: str) -> bytes:
+    """What signs. BLAKE2 with a key is made for it (RFC 7693, section 2.9).
+
+    Hand-written: Django's Signer derives a key at each use, and another for each binding. In a list
+    of 20 that took 20 microseconds more.
+    """
+    return blake2b(secret.encode(), person=b"cursor").digest()
 
 
 @dataclass(frozen=True)
@@ -102,12 +114,9 @@ def foreign_cursor() -> ValidationError:
     return ValidationError({"cursor": [_FOREIGN_CURSOR]})
 
 
-def within_bytes(rows: Sequence[str]) -> Sequence[str]:
+def within_bytes(rows: Sequence[bytes]) -> Sequence[bytes]:
     """The first rows, as JSON, that have PAGE_BYTES_MAX together; one in any case."""
-    if 4 * sum(map(len, rows)) <= settings.PAGE_BYTES_MAX:  # a character has four bytes at most
-        return rows
-    sizes = accumulate(len(row.encode()) for row in rows)
-    fitting = sum(1 for size in sizes if size <= settings.PAGE_BYTES_MAX)
+    fitting = bisect_right(list(accumulate(map(len, rows))), settings.PAGE_BYTES_MAX)
     return rows[: max(fitting, 1)]
 
 

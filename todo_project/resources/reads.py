@@ -18,16 +18,16 @@ from .ordering import Ordering
 from .pages import Position, within_bytes
 from .preconditions import list_tag_sql, unless_known
 from .resource import IndexHint, Resource
-from .statement import TEXTS_MAX, read_sql, rows_of, weighed_sql
+from .statement import TEXTS_MAX, page_json_sql, read_sql, rows_of, weighed_sql
 
 
 class FetchedPage(NamedTuple):
-    """Rows as JSON; whether there are more, and how many in all; the list's tag, without `W/`.
+    """Rows as JSON in UTF-8; whether there are more, and how many in all; the list's tag.
 
-    Where the client knows the tag, nothing else was read.
+    The tag is without `W/`. Where the client knows the tag, nothing else was read.
     """
 
-    rows: Sequence[str]
+    rows: Sequence[bytes]
     has_more: bool
     total: int | None
     tag: str
@@ -159,7 +159,7 @@ def _page_sql(live_sql: str, resource: Resource, shape: _PageShape) -> str:
         f"{resource.name}.list",
         live_sql,
         f"""
-        SELECT page.json, counted.total, {tag}
+        SELECT {page_json_sql("page.json")}, counted.total, {tag}
           FROM caller
           CROSS JOIN clock
           CROSS JOIN ({counted if shape.with_total else "SELECT NULL AS total"}) AS counted

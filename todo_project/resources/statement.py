@@ -202,6 +202,11 @@ def found_sql(work: Work) -> str:
     return f"SELECT {work.json_sql} FROM current AS item"
 
 
+def page_json_sql(json: str) -> str:
+    """The JSON of a page's row as bytes: as text it would be decoded, to be encoded again."""
+    return f"convert_to({json}, 'UTF8')"
+
+
 def weighed_sql(rows: str, weight: str) -> str:
     """These rows until their weights pass PAGE_BYTES_MAX, and the one with which they do.
 

@@ -21,9 +21,10 @@ from .fields import TIME
 from .pages import Seal, foreign_cursor, next_link, within_bytes
 from .parameters import PageQuery
 from .resource import RESOURCES, KindField, ResourceField
-from .statement import read_sql, rows_of, weighed_sql
+from .statement import page_json_sql, read_sql, rows_of, weighed_sql
 
-Row = tuple[str, UUID, str, str, str]  # kind, id, JSON, when it was deleted, when it will be purged
+# Kind, id, JSON in UTF-8, when it was deleted, and when it will be purged.
+Row = tuple[str, UUID, bytes, str, str]
 
 
 def fetch_trash(caller: Caller, limit: int, after: tuple[str, UUID] | None) -> Sequence[Row]:
@@ -65,7 +66,8 @@ def _trash_sql(live_sql: str, *, is_later: bool, is_weighed: bool) -> str:
         "trash.list",
         live_sql,
         f"""
-        SELECT trashed.type, trashed.id, trashed.json, {TIME.format("trashed.deleted_at")},
+        SELECT trashed.type, trashed.id, {page_json_sql("trashed.json")},
+               {TIME.format("trashed.deleted_at")},
                {TIME.format("(trashed.deleted_at + %(kept_for)s)")}
           FROM caller
           LEFT JOIN ({rows}) AS trashed ON true
