@@ -30,7 +30,8 @@ def main() -> None:
 
 def answers(application: Any, requests: Sequence[Any]) -> list[Any]:
     """The headers and the body of each."""
-    return [_call(application, request) for request in requests]
+    found = [_call(application, request) for request in requests]
+    return [(headers, answer.decode()) for headers, answer in found]
 
 
 def cost(application: Any, requests: Sequence[Any]) -> tuple[float, float]:
@@ -81,7 +82,7 @@ def _cpu_seconds(process: Path) -> float:
     return int(process.read_text().split()[0]) / NANOSECONDS
 
 
-def _call(application: Any, request: Sequence[Any]) -> tuple[dict[str, str], str]:
+def _call(application: Any, request: Sequence[Any]) -> tuple[dict[str, str], bytes]:
     status, method, path, access, body, headers = request
     path, _, query = path.partition("?")
     content = body.encode()
@@ -109,7 +110,7 @@ def _call(application: Any, request: Sequence[Any]) -> tuple[dict[str, str], str
     line, sent = begun[0]
     if not line.startswith(str(status)):
         raise RuntimeError(f"{method} {path}: {line} {answer.decode()}")
-    return dict(sent), answer.decode()
+    return dict(sent), answer
 
 
 if __name__ == "__main__":
