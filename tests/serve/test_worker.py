@@ -396,6 +396,20 @@ def test_refusal_is_seen_before_the_rest_was_sent(running: Running) -> None:
     assert answer_of(client) == (200, b"unread")
 
 
+@pytest.mark.parametrize("path", [b"/large", b"/pieces"])
+def test_nothing_is_done_behind_the_last_answer(path: bytes, running: Running) -> None:
+    """What was sent ahead of it, its client sends again on another connection. RFC 9112, 9.6."""
+    running.pieces = Pieces(1)
+    running.worker._is_draining = True
+    ahead = POST + b"Content-Length: 1\r\n\r\na"
+    client = running.connect(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path + ahead)
+
+    assert answer_of(client) == (200, LARGE)
+    client.shutdown(socket.SHUT_WR)
+    wait_until(lambda: running.connections == 0)
+    assert running.calls == 1
+
+
 def test_stop_answers_what_had_begun(running: Running) -> None:
     idle = running.connect(GET + b"\r\n")
     assert answer_of(idle) == (200, b"nothing")

@@ -260,11 +260,14 @@ class Worker:
                 return select.EPOLLOUT
             if connection.is_last_answer and connection.rest is None:
                 return self._linger(connection)
-        elif connection.rest is None and not connection.reader.has_ready:
+        elif connection.lingered_bytes is not None or not (
+            connection.rest is not None or connection.reader.has_ready
+        ):
             try:
                 data = connection.socket.recv(RECEIVE_BYTES)
             except BlockingIOError:
                 return self._wait_for_more(connection)
+            # What was sent ahead, too: whoever was told of the end sends it again elsewhere.
             if connection.lingered_bytes is not None:
                 return self._throw_away(connection, data)
             connection.moved_at = time.monotonic()
