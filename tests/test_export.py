@@ -457,6 +457,27 @@ def test_so_many_at_once_and_no_more(
     assert after.status_code == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_who_finds_no_place_has_not_used_a_try(
+    method: str,
+    alice: User,
+    bob_client: ApiClient,
+    settings: Any,
+    rates: Callable[[Rate | None], None],
+) -> None:
+    """[X4] However often they come again, as Retry-After tells them to."""
+    rates(Rate(limit=1, period_seconds=3600))
+    settings.EXPORTS_AT_ONCE = 1
+    first = Download(begin_session(alice).access)
+
+    refused = [bob_client.call(method, EXPORT).status_code for _ in range(3)]
+    first.close()
+    after = bob_client.get(EXPORT)
+
+    assert refused == [503] * 3
+    assert after.status_code == 200
+
+
 def test_further_one_ends_the_one_before(alice: User, settings: Any) -> None:
     """[X3] Whose connection may be lost already, without anybody's knowing."""
     settings.EXPORTS_AT_ONCE = 1

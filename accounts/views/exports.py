@@ -12,11 +12,18 @@ from accounts.serializers import ExportSerializer
 from accounts.throttles import ExportThrottle
 from todo_project.api.callers import Caller
 from todo_project.api.views import StrictInputMixin
+from todo_project.resources import export
 
 
 class ExportView(StrictInputMixin):
     throttle_classes = (ExportThrottle,)
     answers_file = frozenset({"get"})
+
+    def check_throttles(self, request: Request) -> None:
+        """Who finds no place, and comes again as told, has no try counted for it."""
+        if request.method in ExportThrottle.methods:
+            export.require_place(_reader(request))
+        super().check_throttles(request)
 
     @extend_schema(operation_id="auth_me_export", responses=ExportSerializer)
     def get(self, request: Request) -> HttpResponseBase:
@@ -29,7 +36,11 @@ class ExportView(StrictInputMixin):
         return export_response(
             user,
             caller,
-            f"{request.method} {user.pk}",  # a HEAD reads nothing, and ends nothing
+            _reader(request),
             session_id=current_session_id(request),
             identity_id=current_identity_id(request),
         )
+
+
+def _reader(request: Request) -> str:
+    return f"{request.method} {current_user(request).pk}"  # a HEAD reads nothing, and ends nothing

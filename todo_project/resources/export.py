@@ -57,8 +57,7 @@ class Export(Iterator[bytes]):
         self._after = _NIL
         self._lead = b"{\n" + _members(opening) + _beginning_of(self._resource)
         with _lock:
-            if reader not in _under_way and len(_under_way) >= settings.EXPORTS_AT_ONCE:
-                raise ExportBusy()
+            require_place(reader)
             _under_way[reader] = self
 
     def __next__(self) -> bytes:
@@ -82,6 +81,12 @@ class Export(Iterator[bytes]):
         with _lock:
             if _under_way.get(self._reader) is self:
                 del _under_way[self._reader]
+
+
+def require_place(reader: str) -> None:
+    """Raises ExportBusy where an export of this reader would find no place."""
+    if reader not in _under_way and len(_under_way) >= settings.EXPORTS_AT_ONCE:
+        raise ExportBusy()
 
 
 def begin(caller: Caller) -> Mapping[str, Any]:
