@@ -431,6 +431,11 @@ def find_no_place_to_import(stage: Stage) -> None:
     assert answer.status_code == 503
 
 
+def find_no_place_to_export(stage: Stage) -> None:
+    stage.settings.EXPORTS_AT_ONCE = 0
+    assert stage.client.get("/api/auth/me/export").status_code == 503
+
+
 def need_keys_of_an_issuer_that_fails(stage: Stage) -> None:
     issuer: Issuer = stage.fixture("issuer")
     issuer.mode = "status"
@@ -633,6 +638,7 @@ CAUSES = [
     pytest.param(find_no_turn, {'refusals_total{cause="turn"}': 1}, id="no turn"),
     pytest.param(find_no_place_to_hash, {'refusals_total{cause="hashing"}': 1}, id="no place"),
     pytest.param(find_no_place_to_import, {'refusals_total{cause="import"}': 1}, id="no import"),
+    pytest.param(find_no_place_to_export, {'refusals_total{cause="export"}': 1}, id="no export"),
     pytest.param(
         need_keys_of_an_issuer_that_fails, {'refusals_total{cause="issuer"}': 1}, id="no keys"
     ),

@@ -89,9 +89,9 @@ REFUSALS = Count(
     "todo_refusals_total",
     "Requests refused with 503 because there was too much to do, by what they would have had to "
     "wait for: a turn to work, the proxy's queue (they had waited there too long), a place to hash "
-    "a password, or to import a file, the identity provider's keys.",
+    "a password, to import a file, or to export, the identity provider's keys.",
     ("cause",),
-    _each("turn", "queue", "hashing", "import", "issuer"),
+    _each("turn", "queue", "hashing", "import", "export", "issuer"),
 )
 LIMITS_HIT = Count(
     "todo_limits_hit_total",

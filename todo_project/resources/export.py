@@ -19,6 +19,7 @@ from django.conf import settings
 from rest_framework import serializers
 from rest_framework.serializers import SerializerMetaclass
 
+from todo_project import metrics
 from todo_project.api.callers import Caller
 from todo_project.api.errors import ExportBusy
 from todo_project.api.serializers import StrictSerializer
@@ -86,6 +87,7 @@ class Export(Iterator[bytes]):
 def require_place(reader: str) -> None:
     """Raises ExportBusy where an export of this reader would find no place."""
     if reader not in _under_way and len(_under_way) >= settings.EXPORTS_AT_ONCE:
+        metrics.REFUSALS.add("export")
         raise ExportBusy()
 
 
