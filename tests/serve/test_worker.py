@@ -285,6 +285,17 @@ def test_answer_that_breaks_off_is_seen_to(
     assert answer_of(running.connect(GET + b"\r\n")) == (200, b"nothing")
 
 
+def test_answer_that_breaks_off_is_seen_by_an_old_client(running: Running) -> None:
+    """[X3] To whom the end of the connection is that of the body: it is no end in order."""
+    running.pieces = Pieces(3, breaks_off=ConnectionAbortedError)
+    client = running.connect(b"GET /pieces HTTP/1.0\r\n\r\n")
+    answer = HTTPResponse(client)
+    answer.begin()
+
+    with pytest.raises(ConnectionResetError):
+        answer.read()
+
+
 @pytest.mark.parametrize("is_told", [True, False], ids=["gone", "silent"])
 def test_answer_whose_reader_is_gone_is_let_go(
     is_told: bool, running: Running, monkeypatch: pytest.MonkeyPatch

@@ -33,10 +33,14 @@ class Rest:
     """What of an answer the application makes only while its client reads it, as it is sent.
 
     It keeps nothing of a piece that it gave. ConnectionAbortedError: the rest isn't to be had, and
-    the connection has to end, so that the client sees it.
+    the connection has to end, so that the client sees it. Where it `ends_with_connection`, and by
+    nothing else, that takes a reset.
     """
 
-    def __init__(self, blocks: Iterable[bytes], *, is_chunked: bool) -> None:
+    def __init__(
+        self, blocks: Iterable[bytes], *, is_chunked: bool, ends_with_connection: bool
+    ) -> None:
+        self.ends_with_connection = ends_with_connection
         self._blocks = iter(blocks)
         self._close = getattr(blocks, "close", None)
         self._is_chunked = is_chunked
@@ -113,8 +117,9 @@ def answer_request(
     rest = None
     if content is None:
         is_old = request.version == "1.0"
-        is_chunked = not is_old and not _has_length(headers)
-        rest = Rest(body, is_chunked=is_chunked)
+        has_length = _has_length(headers)
+        is_chunked = not is_old and not has_length
+        rest = Rest(body, is_chunked=is_chunked, ends_with_connection=is_old and not has_length)
         if not has_content:
             rest.close()
             rest = None

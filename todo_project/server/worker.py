@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from struct import pack
 
 from .application import Application, Rest, answer_request, common_environ
 from .messages import CONTINUE, Request, RequestReader, empty_answer
@@ -57,6 +58,8 @@ STOP_ARRIVAL_SECONDS = 5.0
 # From the parent: it will stop soon, and says so to whoever asks.
 DRAIN_SIGNAL = signal.SIGUSR1
 STOPPING_TICK_SECONDS = 0.05
+# How a connection ends when it is closed: SO_LINGER's two numbers.
+_END_IN_ORDER, _END_BY_RESET = pack("ii", 0, 0), pack("ii", 1, 0)
 # How long the kernel goes on for a client that doesn't take what was sent to it.
 TCP_USER_TIMEOUT_MILLISECONDS = 30_000
 
@@ -317,6 +320,8 @@ class Worker:
             return select.EPOLLOUT
         rest.close()
         connection.rest = None
+        if rest.ends_with_connection:
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _END_IN_ORDER)
         return self._linger(connection) if connection.is_last_answer else select.EPOLLOUT
 
     def _wait_for_more(self, connection: Connection) -> int:
@@ -334,6 +339,9 @@ class Worker:
         data, connection.rest, connection.is_last_answer = answer_request(
             self._application, request, self._common, connection.address, self._stops
         )
+        if connection.rest is not None and connection.rest.ends_with_connection:
+            # Until it is whole: else an end, even that of the process, would make it so.
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _END_BY_RESET)
         return data
 
     def _stops(self) -> bool:
