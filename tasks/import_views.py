@@ -167,6 +167,13 @@ class ImportView(OwnedView):
     # A look at the token, and a count, before the file is read; the batches look again.
     defers_caller_check = False
 
+    def check_throttles(self, request: Request) -> None:
+        """Who finds no place, and comes again as told, has no try counted for it."""
+        if request.method == "POST":
+            _take_place()
+            _places.release()
+        super().check_throttles(request)
+
     @extend_schema(operation_id="import_file", responses=ImportReportSerializer)
     def post(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """Import a file of tasks.
@@ -179,9 +186,7 @@ class ImportView(OwnedView):
         for header in ("If-Match", "If-None-Match"):
             if f"HTTP_{header.upper().replace('-', '_')}" in request.META:
                 raise refuse_header(header, "A file has no tag that could match.")
-        if not _places.acquire(blocking=False):
-            metrics.REFUSALS.add("import")
-            raise ImportBusy()
+        _take_place()
         try:
             document = self._import(self.body["file"], deadline)
         finally:
@@ -209,6 +214,12 @@ class ImportView(OwnedView):
             "rows": [_told(row) for row in document.rows],
             "notes": document.notes,
         }
+
+
+def _take_place() -> None:
+    if not _places.acquire(blocking=False):
+        metrics.REFUSALS.add("import")
+        raise ImportBusy()
 
 
 def _told(row: Row) -> Mapping[str, Any]:

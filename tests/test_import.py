@@ -1184,15 +1184,17 @@ def test_files_are_counted_and_not_their_rows(alice_client: ApiClient, settings:
 
 
 def test_one_file_at_a_time_in_a_process(
-    alice_client: ApiClient, monkeypatch: pytest.MonkeyPatch
+    alice_client: ApiClient, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[M7] The next is refused, and can be sent again."""
+    """[M7] The next is refused, and can be sent again: it wasn't counted."""
+    settings.RATE_LIMITS = {**settings.RATE_LIMITS, "imports": Rate(1, 3600)}
     monkeypatch.setattr(import_views, "_places", threading.BoundedSemaphore(1))
     with import_views._places:
         response = send(alice_client, TODOIST, "todoist")
 
     assert_error(response, 503, "SERVICE_UNAVAILABLE")
     assert response["Retry-After"] == "3"
+    assert not RateCounter.objects.exists()
     assert report(alice_client, TODOIST, "todoist")["counts"]["created"] == 6
 
 
