@@ -145,7 +145,7 @@ def reckoned(task: Task, changes: Mapping[str, Any]) -> Mapping[str, Any]:
     is_completion = bool(changes.get("is_completed"))
     repeat_from = changes.get("repeat_from", REPEATS_FROM[task.repeat_from])
     if not is_completion:
-        return _reckoned(text, "from", start, rule.days(start, occurrence + _DAY))
+        return _reckoned(text, "from", start, _days_after(rule, start, occurrence))
     zone = changes.get("time_zone", task.time_zone)
     day = today(zone, datetime.now(UTC))
     if zone is None and "completed_on" in changes:
@@ -154,7 +154,7 @@ def reckoned(task: Task, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         taken = {occurrence} if is_new else _days_of_series(task)
         days = _following(rule, day, taken)
         return {"completed_on": day.isoformat(), **_reckoned(text, "completed", day, days)}
-    days = rule.days(start, max(occurrence + _DAY, day))
+    days = _days_after(rule, start, max(occurrence, day - _DAY))
     return {"completed_on": day.isoformat(), **_reckoned(text, "from", start, days)}
 
 
@@ -204,7 +204,7 @@ def _begun(text: str, start: date) -> Mapping[str, Any]:
         rule = _read(text, start, is_new=True)
     except RuleError as error:
         raise ValidationError({"recurrence": [_fault(error)]}) from None
-    return _reckoned(text, "from", start, rule.days(start, start + _DAY))
+    return _reckoned(text, "from", start, _days_after(rule, start, start))
 
 
 def _read(text: str, start: date, *, is_new: bool) -> Rule:
@@ -213,6 +213,11 @@ def _read(text: str, start: date, *, is_new: bool) -> Rule:
     if is_new:
         rule.validate(start)
     return rule
+
+
+def _days_after(rule: Rule, start: date, day: date) -> Iterator[date]:
+    """The days of a series that come after `day`: none where no day does."""
+    return iter(()) if day == date.max else rule.days(start, day + _DAY)
 
 
 def _reckoned(text: str, since: str, day: date, days: Iterator[date]) -> Mapping[str, Any]:
@@ -239,7 +244,7 @@ def _following(rule: Rule, day: date, taken: Collection[date | None]) -> Iterato
     """
     if rule.count is not None and len(taken) >= rule.count:
         return iter(())
-    days = replace(rule, count=None).days(day, day + _DAY)
+    days = _days_after(replace(rule, count=None), day, day)
     return islice((each for each in days if each not in taken), 1)
 
 

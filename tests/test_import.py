@@ -895,6 +895,15 @@ def test_series_that_is_none_is_left_out(more: Mapping[str, Any], alice_client: 
     assert data_of(alice_client.get("/api/me/tasks"))[0]["series_id"] is None
 
 
+def test_series_that_begins_on_the_last_day_fails_no_others(alice_client: ApiClient) -> None:
+    """[M1] No day comes after it."""
+    last = own_task("last", due_on="9999-12-31", recurrence="FREQ=DAILY")
+
+    found = report(alice_client, own(tasks=[own_task("first"), last]), "todo")
+
+    assert found["counts"]["created"] == 2
+
+
 def test_two_of_one_day_of_a_series_are_told(alice_client: ApiClient) -> None:
     """[Q2]"""
     series = {

@@ -1095,6 +1095,22 @@ def test_days_stay_within_the_calendar(what: str, alice_client: ApiClient) -> No
     assert children(alice_client, following(alice_client, late))[0]["due_on"] == "9999-12-31"
 
 
+@pytest.mark.parametrize("repeat_from", ["due", "completion"])
+def test_series_that_begins_on_the_last_day_has_no_other(
+    repeat_from: str, alice_client: ApiClient
+) -> None:
+    """No day comes after it: for whoever makes it, gives it a rule and skips it."""
+    last = date.max
+    made = routine(alice_client, due=last, repeat_from=repeat_from)
+    given_one = new(alice_client, due_on=f"{last}", repeat_from=repeat_from)
+    rule = {"recurrence": "FREQ=WEEKLY"}
+    given_one = data_of(alice_client.patch(f"{TASKS}/{given_one['id']}", rule))
+
+    for task in (made, given_one):
+        assert task["occurrence_on"] == f"{last}"
+        assert_error(skip(alice_client, task), 409, "CONFLICT")
+
+
 def test_rule_that_changes_meanwhile_is_the_one_that_counts(
     alice_client: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
