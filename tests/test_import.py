@@ -18,7 +18,7 @@ from django.db import connection
 
 from accounts.models import Session, User
 from tasks import import_views
-from tasks.importing import rows, writing
+from tasks.importing import FORMATS, Options, rows, writing
 from tasks.importing.human_dates import read_date
 from tasks.models import LISTS_MAX, Task, TaskList
 from tests.client import ApiClient, assert_error, data_of, meta_of
@@ -413,6 +413,34 @@ def test_names_of_rows_stay_short() -> None:
         name = sources.name(name, "x" * 1000)
 
     assert len(name) == 64
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize("file_format", ["google", "ics"])
+def test_long_names_of_a_file_are_read_once(file_format: str, alice_client: ApiClient) -> None:
+    """[M7] Not once more for each of the thousands that may belong there; and nothing twice."""
+    above = {"id": LONG, "title": "above"}
+    tasks = [above, {"id": f"{LONG}1", "title": "below", "parent": LONG}]
+    lists = [{"id": LONG, "title": "x", "items": tasks}]
+    file = json.dumps({"kind": "tasks#taskLists", "items": lists})
+    if file_format == "ics":
+        parent, child = f"RELATED-TO:{LONG}", f"RELATED-TO;RELTYPE=CHILD:{LONG}2"
+        file = calendar(
+            [f"UID:{LONG}", "SUMMARY:above", child],
+            [f"UID:{LONG}1", "SUMMARY:below", parent],
+            [f"UID:{LONG}2", "SUMMARY:also below"],
+        ).replace("VERSION:2.0", f"X-WR-CALNAME:{LONG}")
+
+    found = FORMATS[file_format](file.encode(), Options(None, None))
+
+    names = [(row.source, row.in_list or "", row.below or "") for row in found.rows]
+    assert all(len(name) < 300 for each in names for name in each)
+    assert report(alice_client, file, file_format)["counts"]["created"] == len(names)
+    above_id = tasks_of(alice_client)["above"]["id"]
+    assert tasks_of(alice_client)["below"]["parent_id"] == above_id
+    assert report(alice_client, file, file_format)["counts"]["skipped"] == len(names)
 
 
 def test_labels_beyond_the_limit_are_told(alice_client: ApiClient) -> None:

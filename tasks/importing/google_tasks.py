@@ -27,6 +27,7 @@ from .rows import (
     quote,
     set_name,
     set_title,
+    short,
     shown,
 )
 
@@ -94,7 +95,7 @@ def _task(number: int, sent: Any, own_list: Row, sources: Sources, options: Opti
     if sent.get("deleted") is True:
         row.skip("It is deleted there.")
         return row
-    row.below = sent["parent"] if isinstance(sent.get("parent"), str) else None
+    row.below = short(sent["parent"]) if isinstance(sent.get("parent"), str) else None
     row.rank = shown(sent.get("position"))
     if isinstance(sent.get("notes"), str):
         row.data["description"] = sent["notes"] or None
@@ -158,4 +159,4 @@ def _link(link: Any) -> str | None:
 
 def _source(sent: Mapping[str, Any], sources: Sources, *otherwise: str) -> str:
     given = sent.get("id")
-    return given if isinstance(given, str) and given else sources.name(*otherwise)
+    return short(given) if isinstance(given, str) and given else sources.name(*otherwise)

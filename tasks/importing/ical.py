@@ -39,6 +39,7 @@ from .rows import (
     read_text,
     set_name,
     set_title,
+    short,
     shown,
 )
 
@@ -205,7 +206,7 @@ class _Reader:
         self._list: Row | None = None
         name = options.list_name or texts.get("X-WR-CALNAME") or texts.get("NAME")
         if name:
-            self._list = Row(None, Kind.LIST, "", source=name)
+            self._list = Row(None, Kind.LIST, "", source=short(name))
             set_name(self._list, name)
             self._rows.append(self._list)
 
@@ -226,7 +227,7 @@ class _Reader:
             return row
         row = Row(number, Kind.TASK, shown(component.text("SUMMARY")))
         row.in_list = None if self._list is None else self._list.source
-        uid = component.text("UID")
+        uid = short(component.text("UID"))
         row.source = uid or self._sources.name(row.in_list or "", component.text("SUMMARY"))
         if component.first("RECURRENCE-ID") is not None:
             row.skip("One occurrence of a series, changed by itself: the series is taken, not it.")
@@ -331,9 +332,9 @@ class _Reader:
             kind = found.parameter("RELTYPE").upper() or "PARENT"
             other = found.value.strip()
             if kind == "PARENT" and row.below is None:
-                row.below = other
+                row.below = short(other)
             elif kind == "CHILD" and uid:
-                self._children.append((uid, other))
+                self._children.append((uid, short(other)))
             else:
                 row.notes.append(f"That it is related to {quote(other)} ({kind}) isn't taken.")
 

@@ -21,6 +21,8 @@ from todo_project.text import NO_LINE, WORDS_MAX, read_word
 
 # Of a text that the report quotes.
 _QUOTE_MAX_CHARACTERS = 60
+# Longer names of rows are told apart by their hashes; people and programs write shorter ones.
+_SOURCE_MAX_CHARACTERS = 255
 _WORDS_READ_MAX = 2 * WORDS_MAX  # of one row, whatever becomes of them
 _NO_LINE = re.compile(f"[{NO_LINE}]")
 
@@ -129,6 +131,12 @@ class Sources:
         self._seen[parts] += 1
         text = "\x1f".join([*parts, str(self._seen[parts])])
         return sha256(text.encode()).hexdigest()
+
+
+def short(source: str) -> str:
+    """A name that the file itself gives, as rows have it: of thousands it may be list or parent."""
+    is_short = len(source) <= _SOURCE_MAX_CHARACTERS
+    return source if is_short else sha256(source.encode()).hexdigest()
 
 
 def check_count(rows: int) -> None:
