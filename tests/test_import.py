@@ -1136,6 +1136,34 @@ DEAR = [
 ]
 
 
+def unknown_fields(count: int) -> bytes:
+    return own(tasks=[own_task(**{str(number): 0 for number in range(count)})])
+
+
+def links(count: int) -> bytes:
+    task = {"id": "1", "title": "x", "notes": "x" * 1_000_000, "links": [{"link": "a"}] * count}
+    items = [{"title": "My Tasks", "items": [task]}]
+    return json.dumps({"kind": "tasks#taskLists", "items": items}).encode()
+
+
+@pytest.mark.parametrize(
+    ("file_format", "file", "note"),
+    [
+        pytest.param("todo", unknown_fields(10_000), "Further unknown fields: 9997.", id="fields"),
+        pytest.param("google", links(10_000), "Links that were left out: 10000.", id="links"),
+    ],
+)
+def test_report_of_one_row_stays_short(
+    file_format: str, file: bytes, note: str, alice_client: ApiClient
+) -> None:
+    """[M7] Of what comes in thousands it says how many."""
+    found = report(alice_client, file, file_format)
+
+    assert len(json.dumps(found)) < 10_000
+    assert found["rows"][-1]["notes"] == [note]
+    assert rows_of(found, "failed") == [found["rows"][-1]]
+
+
 @pytest.mark.parametrize(("file_format", "text"), DEAR)
 def test_dear_file_is_answered(file_format: str, text: str, alice_client: ApiClient) -> None:
     """[M7] What is too much of one row is said in its notes, or fails it."""

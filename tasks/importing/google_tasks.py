@@ -139,10 +139,13 @@ def _instant(row: Row, sent: Mapping[str, Any], name: str) -> datetime | None:
 
 def _read_rest(row: Row, sent: Mapping[str, Any]) -> None:
     links = sent.get("links")
+    left_out = 0
     for link in links if isinstance(links, list) else []:
         text = _link(link)
         if text is None or not add_to_description(row, text):
-            row.notes.append("A link was left out.")
+            left_out += 1
+    if left_out:
+        row.notes.append(f"Links that were left out: {left_out}.")
     if sent.get("task_type") not in (None, "PERSONAL_TASK"):
         row.notes.append(f"It is of the type {quote(str(sent['task_type']))}, which isn't taken.")
     others = sorted(name for name in sent.keys() - _READ if sent[name])

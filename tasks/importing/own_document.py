@@ -18,6 +18,9 @@ from todo_project.resources.resource import Resource
 
 from .rows import Document, Kind, Options, Row, check_count, shown
 
+# Of one row, told of by name: each is answered with the names of all that there are.
+_UNKNOWN_MAX = 3
+
 # A series is what all of these say together.
 _SERIES = ("series_id", "occurrence_on", "series_start_on")
 
@@ -70,6 +73,11 @@ def _row(number: int, resource: Resource, sent: Any) -> Row:
         row.skip("It is in the trash there, and stays out.")
         return row
     row.data = {name: value for name, value in sent.items() if name not in _APART}
+    further = [name for name in row.data if name not in resource.fields][_UNKNOWN_MAX:]
+    for name in further:
+        del row.data[name]
+    if further:
+        row.notes.append(f"Further unknown fields: {len(further)}.")
     faults = dict(_read_past(row, resource, sent))
     if resource is TASK:
         faults |= _read_places(row, sent)

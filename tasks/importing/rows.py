@@ -184,7 +184,11 @@ def joined(*texts: str | None) -> str | None:
 
 def add_to_description(row: Row, text: str) -> bool:
     """Puts a text below what the description has; False where there is no room for it."""
-    description = joined(row.data.get("description"), text)
+    description: str | None = row.data.get("description")
+    # Looked at first: to join what is far too long, once for each thing below it, takes long.
+    if len(description or "") + len(text) > DESCRIPTION_MAX_CHARACTERS:
+        return False
+    description = joined(description, text)
     if description is not None and len(description) > DESCRIPTION_MAX_CHARACTERS:
         return False
     row.data["description"] = description
