@@ -406,6 +406,17 @@ def test_comments_follow_their_task(alice_client: ApiClient) -> None:
     assert found["rows"][4]["notes"] == ["See its task, row 5: failed."]
 
 
+def test_attachment_without_an_address_stands_as_it_is() -> None:
+    """[M1] However deep it is nested: what can just be read can't always be written."""
+    for depth in range(1, 1100):
+        nested = "[" * depth + "]" * depth
+        line = f'note,"[[file {{""a"": {nested}}}]]",,,,,,,'
+
+        found = FORMATS["todoist"](f"{HEADER}task,x,,,,,,,\n{line}".encode(), Options(None, None))
+
+        assert nested in found.rows[0].data["description"]
+
+
 def test_names_of_rows_stay_short() -> None:
     """[M7] Of a thousand tasks below each other as well."""
     sources, name = rows.Sources(), ""
@@ -1137,7 +1148,7 @@ DEAR = [
 
 
 def unknown_fields(count: int) -> bytes:
-    return own(tasks=[own_task(**{str(number): 0 for number in range(count)})])
+    return own(tasks=[own_task() | {str(number): 0 for number in range(count)}])
 
 
 def links(count: int) -> bytes:

@@ -254,7 +254,7 @@ def _without_attachments(text: str) -> tuple[str, int]:
             break
         if not isinstance(attachment, dict) or not rest.startswith("]]", end):
             break
-        parts += [before.strip(), _address(attachment)]
+        parts += [before.strip(), _address(attachment) or rest[:end]]
         text = rest[end + len("]]") :]
         attachments += 1
     parts.append(text.strip())
@@ -262,6 +262,7 @@ def _without_attachments(text: str) -> tuple[str, int]:
 
 
 def _address(attachment: Mapping[str, Any]) -> str:
+    """Its name and where it is; empty where it says neither."""
     name, url = (attachment.get(key) for key in ("file_name", "file_url"))
     texts = [text for text in (name, url) if isinstance(text, str) and text]
-    return ": ".join(texts) or json.dumps(attachment, ensure_ascii=False)
+    return ": ".join(texts)
