@@ -971,6 +971,28 @@ def test_same_row_twice_in_a_file_is_made_once(alice_client: ApiClient) -> None:
     assert "row 1" in found["rows"][1]["notes"][0]
 
 
+def test_series_behind_its_changed_occurrence_is_taken(alice_client: ApiClient) -> None:
+    """[M2] They have one UID, and any order."""
+    day = "DUE;VALUE=DATE:20270104"
+    changed = ["UID:1", "SUMMARY:changed", "RECURRENCE-ID;VALUE=DATE:20270105", day]
+
+    file = calendar(changed, ["UID:1", "SUMMARY:series", day, "RRULE:FREQ=DAILY"])
+    found = report(alice_client, file, "ics")
+
+    assert [row["status"] for row in found["rows"]] == ["skipped", "created"]
+    assert tasks_of(alice_client)["series"]["recurrence"] == "FREQ=DAILY"
+    assert report(alice_client, file, "ics")["counts"]["created"] == 0
+
+
+def test_wrong_row_leaves_its_id_to_a_right_one(alice_client: ApiClient) -> None:
+    """[M1] Wherever it stands."""
+    task = own_task()
+
+    found = report(alice_client, own(tasks=[{**task, "created_at": 5}, task]), "todo")
+
+    assert [row["status"] for row in found["rows"]] == ["failed", "created"]
+
+
 # --- Whose ------------------------------------------------------------------------------------
 
 

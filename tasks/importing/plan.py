@@ -78,9 +78,10 @@ class Plan:
         self._existing: dict[tuple[Kind, UUID], _Existing] = {}
         self._lists: dict[UUID | None, UUID | None] = {}  # of tasks that are to be made
         self._find_existing()
-        for row in document.rows:
-            if row.is_made:
-                self._name(row)
+        made = [row for row in document.rows if row.is_made]
+        # Of one name, what can be made has it: an occurrence may stand before its series.
+        for row in sorted(made, key=lambda row: row.status is not None):
+            self._name(row)
         for row in document.rows:
             if row.kind is Kind.TASK and row.status is None:
                 self._settle_level(row)
