@@ -1336,6 +1336,29 @@ def test_batches_fit_their_answers(alice_client: ApiClient) -> None:
     assert found["counts"]["created"] == 40
 
 
+def test_long_rows_that_were_made_meanwhile_are_there(
+    alice_client: ApiClient, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[M3] Whatever another copy of the file had in them: they are told in batches that fit."""
+    file = own(tasks=[own_task(str(number)) for number in range(100)])
+    ids = [row["id"] for row in report(alice_client, file, "todo", dry_run="true")["rows"]]
+    perform = writing.Writer._perform
+
+    def make_before(writer: Any, batch: Any) -> None:
+        if not Task.objects.exists():
+            Task.objects.bulk_create(
+                Task(id=each, user=alice, title="x", description="😀" * 20_000) for each in ids
+            )
+        perform(writer, batch)
+
+    monkeypatch.setattr(writing.Writer, "_perform", make_before)
+
+    found = report(alice_client, file, "todo")
+
+    assert found["counts"]["skipped"] == 100
+    assert [row["id"] for row in found["rows"]] == ids
+
+
 def test_imported_tasks_are_told_to_devices(alice_client: ApiClient) -> None:
     """[F1] [V1] As of any other write; a batch is one version of each kind."""
     since = meta_of(alice_client.get("/api/me/changes"))["next_since"]

@@ -90,6 +90,11 @@ class Writer:
         ).perform()
         if performed.end in (End.UNKNOWN, End.GONE):
             raise self._caller.refusal()
+        if performed.end is End.TOO_LONG:  # by what somebody else has made there meanwhile
+            middle = len(batch) // 2
+            self._perform(batch[:middle])
+            self._perform(batch[middle:])
+            return
         assert performed.end is End.DONE, performed.end
         for (row, _), outcome in zip(batch, orjson.loads(performed.answer), strict=True):
             _tell(row, outcome)
