@@ -393,6 +393,19 @@ def test_sections_are_labels(alice_client: ApiClient) -> None:
     assert statuses == ["created", "merged", "created", "skipped", "skipped", "created"]
 
 
+def test_levels_that_lack_are_no_ones(alice_client: ApiClient) -> None:
+    """[M2] Tasks of one level stand side by side, whether there is one above it or not."""
+    levels = {"a": 3, "b": 3, "c": 1, "d": 3, "e": 3, "f": 4, "g": 2}
+    lines = [f"task,{title},,4,{level},,,," for title, level in levels.items()]
+
+    report(alice_client, HEADER + "\n".join(lines), "todoist")
+
+    tasks = tasks_of(alice_client)
+    titles = {task["id"]: title for title, task in tasks.items()}
+    parents = {title: titles.get(tasks[title]["parent_id"]) for title in levels}
+    assert parents == {"a": None, "b": None, "c": None, "d": "c", "e": "c", "f": "e", "g": "c"}
+
+
 def test_comments_follow_their_task(alice_client: ApiClient) -> None:
     """[M1] What becomes of it becomes of them; what has no room is told."""
     text = "x" * 15_000

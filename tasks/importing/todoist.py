@@ -98,7 +98,8 @@ class _Project:
         self._sources = Sources()
         self._list: Row | None = None
         self._label: str | None = None  # of the section
-        self._above: list[Row] = []  # the tasks that the next one may be a part of
+        # The tasks that the next one may be a part of, with their levels, of which some may lack.
+        self._above: list[tuple[int, Row]] = []
         self._task: Row | None = None  # the last one, to which comments belong
         if options.list_name is not None:
             self._list = Row(None, Kind.LIST, "", source=options.list_name)
@@ -141,12 +142,13 @@ class _Project:
         level = int(indent) if re.fullmatch(r"[1-9]\d{0,2}", indent) else 1
         if indent and str(level) != indent:
             row.notes.append(f"Its INDENT, {quote(indent)}, is no level.")
-        del self._above[level - 1 :]
-        parent = self._above[-1] if self._above else None
+        while self._above and self._above[-1][0] >= level:
+            self._above.pop()
+        parent = self._above[-1][1] if self._above else None
         row.below = None if parent is None else parent.source
         # By where it stands and what it says, and not by its number, which changes.
         row.source = self._sources.name(row.in_list or "", row.below or "", content)
-        self._above.append(row)
+        self._above.append((level, row))
 
     def _read_section(self, number: int, content: str) -> None:
         row = Row(number, Kind.SECTION, shown(content))
