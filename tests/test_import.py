@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from random import Random
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
@@ -1370,6 +1370,36 @@ def test_long_rows_that_were_made_meanwhile_are_there(
 
     assert found["counts"]["skipped"] == 100
     assert [row["id"] for row in found["rows"]] == ids
+
+
+@pytest.mark.parametrize("kind", ["list", "task"])
+def test_what_another_import_has_made_meanwhile_is_a_place(
+    kind: str, alice_client: ApiClient, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[M3] Also for what comes in later batches."""
+    level = 1 if kind == "list" else 2
+    lines = ["task,above,,4,1,,,,", *(f"task,{number},,4,{level},,,," for number in range(150))]
+    file = HEADER + "\n".join(lines)
+    dry = report(alice_client, file, "todoist", list="Home", dry_run="true")
+    home, above, *_ = (row["id"] for row in dry["rows"])
+    perform = writing.Writer._perform
+
+    def make_before(writer: Any, batch: Any) -> None:
+        if not TaskList.objects.exists():
+            TaskList.objects.create(id=home, user=alice, name="Home")
+            if kind == "task":
+                Task.objects.create(id=above, user=alice, title="above", list_id=home)
+        perform(writer, batch)
+
+    monkeypatch.setattr(writing.Writer, "_perform", make_before)
+
+    found = report(alice_client, file, "todoist", list="Home")
+
+    assert found["counts"]["skipped"] == (1 if kind == "list" else 2)
+    tasks = Task.objects.exclude(id=above)
+    assert tasks.count() == 150
+    parent_id = None if kind == "list" else UUID(above)
+    assert set(tasks.values_list("list_id", "parent_id")) == {(UUID(home), parent_id)}
 
 
 def test_imported_tasks_are_told_to_devices(alice_client: ApiClient) -> None:

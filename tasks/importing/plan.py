@@ -206,7 +206,8 @@ class Plan:
                 raise _absent(kind, f"Its {kind} lies in your trash. Restore that before.")
             return found.id
         target = self._rows.get((kind, source))
-        if target is None or target.status is Status.SKIPPED:
+        # One that is skipped and has an id was made meanwhile, by another import of the file.
+        if target is None or (target.status is Status.SKIPPED and target.id is None):
             row.notes.append(f"{otherwise}: its {kind} isn't in the file, or isn't taken.")
             return None
         if target.status is Status.FAILED or target.id is None:
