@@ -107,9 +107,15 @@ def derive(values: Mapping[str, Any], headers: Mapping[str, Any]) -> Mapping[str
         derived["completed_on"] = day
         derived |= NOT_RECKONED
     if (text := values.get("recurrence")) is not None:
-        start = values.get("due_on")
+        # What is imported may be a later occurrence of its series, which goes on after that.
+        start = values.get("series_start_on", values.get("due_on"))
+        occurrence = values.get("occurrence_on", start)
         # The days of nothing are what the table refuses, and the row is read.
-        derived |= {"upcoming": None, "upcoming_of": ""} if start is None else _begun(text, start)
+        derived |= (
+            {"upcoming": None, "upcoming_of": ""}
+            if start is None or occurrence is None
+            else _begun(text, start, occurrence)
+        )
     return derived
 
 
@@ -198,13 +204,13 @@ def _zone_of_caller(headers: Mapping[str, Any]) -> str | None:
     return None if zone is None else str(zone)
 
 
-def _begun(text: str, start: date) -> Mapping[str, Any]:
-    """The first days of a new series. Raises ValidationError."""
+def _begun(text: str, start: date, occurrence: date) -> Mapping[str, Any]:
+    """The first days after the first occurrence that is made. Raises ValidationError."""
     try:
         rule = _read(text, start, is_new=True)
     except RuleError as error:
         raise ValidationError({"recurrence": [_fault(error)]}) from None
-    return _reckoned(text, "from", start, _days_after(rule, start, start))
+    return _reckoned(text, "from", start, _days_after(rule, start, occurrence))
 
 
 def _read(text: str, start: date, *, is_new: bool) -> Rule:

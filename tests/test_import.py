@@ -808,6 +808,29 @@ def test_series_goes_on_after_an_import(alice_client: ApiClient, bob_client: Api
     assert ends[0] == ends[1]
 
 
+@pytest.mark.parametrize("repeat_from", ["due", "completion"])
+def test_skip_goes_on_from_the_imported_occurrence(
+    repeat_from: str, alice_client: ApiClient
+) -> None:
+    """[Q2] And not from the beginning of its series, which was long before."""
+    series = {
+        "series_id": str(uuid4()),
+        "occurrence_on": "2036-12-20",
+        "series_start_on": "2036-12-01",
+        "recurrence": "FREQ=DAILY",
+        "repeat_from": repeat_from,
+    }
+    report(alice_client, own(tasks=[own_task(due_on="2036-12-20", **series)]), "todo")
+    (task,) = data_of(alice_client.get("/api/me/tasks"))
+
+    days = [
+        data_of(alice_client.post(f"/api/me/tasks/{task['id']}/skip", {}))["due_on"]
+        for _ in range(2)
+    ]
+
+    assert days == ["2036-12-21", "2036-12-22"]
+
+
 def test_own_document_into_ones_own_account_changes_nothing(alice_client: ApiClient) -> None:
     """[M5] What is there is known by its own id."""
     furnish(alice_client)

@@ -235,10 +235,7 @@ class Plan:
         if resource is not TASK:
             return {**values, **past}
         self._lists[row.id] = values["list_id"]
-        # A series goes on by its rule, which counts from its first day.
-        start = past.get("series_start_on", values.get("due_on"))
-        derived = TASK.with_derived({**values, "due_on": start}, {})
-        found = {**derived, "due_on": values.get("due_on"), **past, **self._series(past)}
+        found = {**TASK.with_derived({**values, **past}, {}), **self._series(past)}
         if values.get("is_completed"):
             completed_at = past.get("completed_at", self._now)
             zone = values.get("time_zone") or self._zone or "UTC"
