@@ -351,6 +351,36 @@ def test_trap_of_todoist(line: str, expected: Mapping[str, Any], alice_client: A
             {"recurrence": None},
             id="ended rule",
         ),
+        pytest.param(
+            [
+                "DUE;TZID=Asia/Tokyo:20270104T080000",
+                "RRULE:FREQ=DAILY;UNTIL=20270110T230000Z",  # the 11th, there
+            ],
+            {"recurrence": "FREQ=DAILY;UNTIL=20270111"},
+            id="end in the east",
+        ),
+        pytest.param(
+            [
+                "DUE;TZID=America/Los_Angeles:20270104T200000",
+                "RRULE:FREQ=DAILY;UNTIL=20270111T040000Z",
+            ],
+            {"recurrence": "FREQ=DAILY;UNTIL=20270110"},
+            id="end in the west",
+        ),
+        pytest.param(
+            ["DUE:20270104T200000", "RRULE:FREQ=DAILY;UNTIL=20270110T195959"],
+            {"recurrence": "FREQ=DAILY;UNTIL=20270109"},
+            id="end before the time",
+        ),
+        pytest.param(
+            [
+                "DTSTART:20270104T090000",
+                "DUE:20270104T200000",
+                "RRULE:FREQ=DAILY;UNTIL=20270110T090000",
+            ],
+            {"recurrence": "FREQ=DAILY;UNTIL=20270110"},
+            id="end of the starts",
+        ),
         pytest.param(["STATUS:NEEDS-ACTION", "PERCENT-COMPLETE:100"], {"is_completed": False}),
         pytest.param(["PERCENT-COMPLETE:100"], {"is_completed": True}, id="percent alone"),
         pytest.param(["PRIORITY:5"], {"priority": "medium"}, id="medium"),

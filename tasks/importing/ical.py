@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 from icalendar.parser import Contentline, Contentlines
@@ -311,19 +311,30 @@ class _Reader:
         try:
             if due_on is None:
                 raise RuleError("RRULE", "It has no day.")  # noqa: TRY301  # one way out
-            rule = Rule.parse(self._with_day_of_end(text))
+            rule = Rule.parse(self._with_day_of_end(text, component))
             rule.validate(date.fromisoformat(due_on))
         except RuleError:
             keep_text(row, "RRULE", text)
         else:
             row.data["recurrence"] = str(rule)
 
-    def _with_day_of_end(self, rule: str) -> str:
-        """UNTIL as the last day that may be one of the rule."""
+    def _with_day_of_end(self, rule: str, component: _Component) -> str:
+        """UNTIL as the last day that may be one of the rule, by the clock that it goes by."""
+        first, *others = (
+            self._read_moment(found.raw.strip(), found.parameter("TZID"))
+            for name in ("DTSTART", "DUE")
+            if (found := component.first(name)) is not None
+        )
+        is_of_one_day = all(first and other and first.on == other.on for other in others)
 
         def day(match: re.Match[str]) -> str:
-            moment = self._read_moment(match[1], "")
-            return match[0] if moment is None else f"UNTIL={moment.on:%Y%m%d}"
+            end = self._read_moment(match[1], "", first.zone if first else None)
+            if end is None:
+                return match[0]
+            last, begin = end.on, first.at if first and is_of_one_day else None
+            if begin and end.at and end.at < begin and last > date.min:
+                last -= timedelta(days=1)  # that day's own would begin after the end
+            return f"UNTIL={last:%Y%m%d}"
 
         return re.sub(r"\bUNTIL=(\d{8}T\d{6}Z?)", day, rule, flags=re.IGNORECASE)
 
@@ -349,7 +360,8 @@ class _Reader:
             row.notes.append(f"The zone {quote(zone)} isn't known: its time is that of any clock.")
         return moment
 
-    def _read_moment(self, text: str, zone: str) -> "_Moment | None":
+    def _read_moment(self, text: str, zone: str, here: str | None = None) -> "_Moment | None":
+        """`here` is where an instant is read; else where the person is."""
         match = _TIME.fullmatch(text)
         if match is None:
             return None
@@ -361,8 +373,9 @@ class _Reader:
         except ValueError:
             return None
         if match[3]:
-            here = in_zone(self._here, datetime.combine(on, at, UTC))
-            return None if here is None else _Moment(here.date(), here.time(), self._here)
+            here = here or self._here
+            local = in_zone(here, datetime.combine(on, at, UTC))
+            return None if local is None else _Moment(local.date(), local.time(), here)
         if self._is_of_tasks_org and at.second == 1:
             at = at.replace(second=0)
         return _Moment(on, at, _known_zone(zone))
