@@ -888,6 +888,21 @@ def test_purged_task_comes_back_under_another_id(alice_client: ApiClient) -> Non
     assert report(alice_client, file, "todo")["counts"]["created"] == 0
 
 
+def test_purged_occurrence_finds_the_next_one_that_is_there(alice_client: ApiClient) -> None:
+    """[M5] The next one has the series by its own id."""
+    rule = {"title": "a", "due_on": "2036-01-04", "recurrence": "FREQ=DAILY"}
+    task = data_of(alice_client.post("/api/me/tasks", rule), 201)
+    done = data_of(alice_client.patch(f"/api/me/tasks/{task['id']}/complete", {}))
+    file = json.dumps(document(alice_client)).encode()
+    alice_client.delete(f"/api/me/tasks/{task['id']}", query={"permanent": "true"})
+
+    found = report(alice_client, file, "todo")
+
+    (made,) = rows_of(found, "created")
+    again = data_of(alice_client.get(f"/api/me/tasks/{made['id']}"))
+    assert again["next_task_id"] == done["next_task_id"] is not None
+
+
 def test_document_in_parts(bob_client: ApiClient) -> None:
     """[M5] Lists first, and tasks in files of their own."""
     shop, milk = {"id": str(uuid4()), "name": "Shop"}, own_task(list_id=None)
@@ -1007,6 +1022,24 @@ def test_series_that_begins_on_the_last_day_fails_no_others(alice_client: ApiCli
     found = report(alice_client, own(tasks=[own_task("first"), last]), "todo")
 
     assert found["counts"]["created"] == 2
+
+
+@pytest.mark.parametrize("is_series", [True, False], ids=["of a series", "of none"])
+def test_file_makes_nothing_that_is_there_a_next_one(
+    is_series: bool, alice_client: ApiClient
+) -> None:
+    """[M3] Reopening takes the next one back, and it isn't of that series."""
+    kept = data_of(alice_client.post("/api/me/tasks", {"title": "kept"}), 201)
+    days = dict.fromkeys(("due_on", "occurrence_on", "series_start_on"), "2027-01-04")
+    series = {**days, "series_id": str(uuid4()), "recurrence": "FREQ=DAILY"} if is_series else {}
+    done = own_task("done", is_completed=True, next_task_id=kept["id"], **series)
+
+    found = report(alice_client, own(tasks=[done]), "todo")
+
+    task = f"/api/me/tasks/{found['rows'][0]['id']}"
+    assert data_of(alice_client.get(task))["next_task_id"] is None
+    data_of(alice_client.patch(f"{task}/complete", {"is_completed": False}))
+    assert data_of(alice_client.get(f"/api/me/tasks/{kept['id']}")) == kept
 
 
 def test_two_of_one_day_of_a_series_are_told(alice_client: ApiClient) -> None:

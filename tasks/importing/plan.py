@@ -30,11 +30,11 @@ _SERIES, _NEXT = "series_id", "next_task_id"
 
 _EXISTING = {
     Kind.LIST: """/* list.import */
-        SELECT id, deleted_at IS NOT NULL, NULL FROM tasks_list
+        SELECT id, deleted_at IS NOT NULL, NULL, NULL FROM tasks_list
          WHERE user_id = %(user_id)s AND id = ANY(%(ids)s::uuid[])
     """,
     Kind.TASK: """/* task.import */
-        SELECT id, deleted_at IS NOT NULL, list_id FROM tasks_task
+        SELECT id, deleted_at IS NOT NULL, list_id, series_id FROM tasks_task
          WHERE user_id = %(user_id)s AND id = ANY(%(ids)s::uuid[])
     """,
 }
@@ -46,6 +46,7 @@ class _Existing(NamedTuple):
     id: UUID
     is_trashed: bool
     list_id: UUID | None  # of a task
+    series_id: UUID | None  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +250,13 @@ class Plan:
             source = str(past[_SERIES])
             found[_SERIES] = self._id_of(source) or self._ids.derived(Kind.TASK, source)
         if _NEXT in past:
-            found[_NEXT] = self._id_of(str(past[_NEXT]))
+            source = str(past[_NEXT])
+            existing = self._found(Kind.TASK, source)
+            # Reopening takes the next one back for good: of what is there, none but one's own.
+            is_own = existing is None or (
+                _SERIES in past and existing.series_id in (found[_SERIES], past[_SERIES])
+            )
+            found[_NEXT] = self._id_of(source) if is_own else None
         return found
 
     def _id_of(self, source: str) -> UUID | None:
