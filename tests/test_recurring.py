@@ -1099,7 +1099,7 @@ def test_days_stay_within_the_calendar(what: str, alice_client: ApiClient) -> No
 def test_series_that_begins_on_the_last_day_has_no_other(
     repeat_from: str, alice_client: ApiClient
 ) -> None:
-    """No day comes after it: for whoever makes it, gives it a rule and skips it."""
+    """No day comes after it: for whoever makes it, gives it a rule, skips and completes it."""
     last = date.max
     made = routine(alice_client, due=last, repeat_from=repeat_from)
     given_one = new(alice_client, due_on=f"{last}", repeat_from=repeat_from)
@@ -1109,6 +1109,8 @@ def test_series_that_begins_on_the_last_day_has_no_other(
     for task in (made, given_one):
         assert task["occurrence_on"] == f"{last}"
         assert_error(skip(alice_client, task), 409, "CONFLICT")
+        done = complete(alice_client, task)
+        assert (done["next_task_id"] is None) == (repeat_from == "due")
 
 
 def test_rule_that_changes_meanwhile_is_the_one_that_counts(
