@@ -363,6 +363,7 @@ def test_no_cache_grows_with_what_clients_send() -> None:
     } <= cached.keys()
     assert unbounded.pop("accounts.signing_keys.SigningKeys") == {"keys"}  # of the settings
     assert unbounded.pop("tasks.days._read_zone") == {"name"}  # one of ZONES
+    assert unbounded.pop("todo_project.resources.pages._key") == {"secret"}  # of the settings
     ours = {"live_sql", "notes_use", "serializer_class", "is_partial", "resource"}
     ours |= {"is_walk", "is_weighed", "is_conditional", "is_later"}
     for name, parameters in unbounded.items():
@@ -381,7 +382,7 @@ def test_database_sends_little_more_than_a_page_may_hold(
 
     def rows(*args: Any) -> Any:
         found = rows_of(*args)
-        fetched.append(sum(len(task.encode()) for task, *_ in found))
+        fetched.append(sum(len(task) for task, *_ in found))
         return found
 
     monkeypatch.setattr("todo_project.resources.reads.rows_of", rows)
