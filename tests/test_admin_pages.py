@@ -77,6 +77,7 @@ def pages_of(model: type[Model], row: Model) -> Iterator[str]:
     path = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
     yield from (path, f"{path}?q=row", f"{path}?q=row0@example.com", f"{path}?q={row.pk}")
     yield from (f"{path}add/", *(f"{path}{row.pk}/{page}/" for page in ("change", "delete")))
+    yield from (f"{path}{row.pk}/{page}/?_to_field=" for page in ("change", "delete"))
     yield f"{path}{row.pk}/history/"
     model_admin = admin.site._registry[model]
     for choice in model_admin.list_filter:

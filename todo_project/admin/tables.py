@@ -14,7 +14,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.db.models import DateTimeField, Q, QuerySet
+from django.db.models import DateTimeField, Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from todo_project.api.views import read_uuid
@@ -85,7 +85,17 @@ class IndexedChangeList(ChangeList):
         )
 
 
-class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
+class NoFieldMixin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
+    """Takes an empty `_to_field`, which popups have in their URLs, for none. Django fails on it."""
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Model | None:
+        found: Model | None = super().get_object(request, object_id, from_field or None)
+        return found
+
+
+class LargeTableAdmin(NoFieldMixin):
     """Newest first, found by search; each list page takes one bounded count and one query."""
 
     paginator = CappedPaginator
