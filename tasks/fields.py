@@ -1,7 +1,7 @@
 """What a task is to clients: its fields, each once. Statements, filters and orders follow."""
 
 from collections.abc import Mapping
-from datetime import datetime, time, timedelta
+from datetime import datetime
 from typing import Any, ClassVar
 
 from rest_framework.exceptions import ErrorDetail
@@ -218,19 +218,17 @@ class CompletionSerializer(StrictSerializer):
 
 
 def _due(row: Mapping[str, Any]) -> str | None:
-    """The same of an answer."""
-    if row["due_on"] is None:
-        return None
-    day = datetime.fromisoformat(row["due_on"])
-    if row["due_time"] is None:
-        return (day - timedelta(microseconds=1)).isoformat()
-    return datetime.combine(day, time.fromisoformat(row["due_time"])).isoformat()
+    """The same of an answer: its day, with the time where it has one."""
+    day, time = row["due_on"], row["due_time"]
+    return day if day is None or time is None else f"{day}T{time}"
 
 
 _DUE_KEY = SortKey(
     field="due",
     column=DUE,
-    value_sql="{}::timestamp",
+    # By PostgreSQL, as DUE has it: before the first day Python has no time.
+    value_sql="({0}::text::timestamp"
+    " - CASE length({0}::text) WHEN 10 THEN interval '1 microsecond' ELSE interval '0' END)",
     parse=datetime.fromisoformat,
     read=_due,
     nullable=True,

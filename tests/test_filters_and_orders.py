@@ -25,7 +25,7 @@ LIST = "/api/me/tasks"
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MOMENTS = [NOON + timedelta(microseconds=n) for n in range(3)]
-DAYS = [date(2026, 12, 1), date(2026, 12, 2)]
+DAYS = [date(2026, 12, 1), date(2026, 12, 2), date.min, date.max]
 TIMES = [None, time(0), time(9, 30), time(9, 30, 15)]
 START = date(2026, 11, 30)
 WORDS = ["a", "b", "c"]
@@ -50,7 +50,7 @@ rows = st.fixed_dictionaries(
         "priority": st.integers(0, len(PRIORITIES) - 1),
         "labels": st.lists(st.sampled_from(WORDS), unique=True, max_size=3),
         "due": st.none() | st.tuples(st.sampled_from(DAYS), st.sampled_from(TIMES)),
-        "start_on": st.none() | st.sampled_from([START, DAYS[0]]),
+        "start_on": st.none() | st.sampled_from([START, DAYS[0], date.min, date.max]),
         "list": st.none() | st.integers(0, len(LISTS) - 1),
         "is_subtask": st.booleans(),
         "position": st.sampled_from(["a", "B", "aa"]),
@@ -62,12 +62,19 @@ rows = st.fixed_dictionaries(
 )
 
 
-COMPUTED = {"due", "list", "is_subtask", "recurs"}
+COMPUTED = {"due", "start_on", "list", "is_subtask", "recurs"}
 
 
 def _fits_below(first: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     lives = first["deleted_at"] is None and row["deleted_at"] is None
     return lives and row is not first and row["list"] == first["list"]
+
+
+def _start_of(row: Mapping[str, Any]) -> date | None:
+    """Not after the day that it is due."""
+    start: date | None = row["start_on"]
+    due: tuple[date, time | None] | None = row["due"]
+    return start if start is None or due is None else min(start, due[0])
 
 
 def fill(alice: User, bob: User, values: Sequence[Mapping[str, Any]]) -> list[Task]:
@@ -84,6 +91,7 @@ def fill(alice: User, bob: User, values: Sequence[Mapping[str, Any]]) -> list[Ta
                 user=owner,
                 due_on=row["due"] and row["due"][0],
                 due_time=row["due"] and row["due"][1],
+                start_on=_start_of(row),
                 list_id=None if row["list"] is None else lists[row["list"]],
                 parent_id=ids[0] if row["is_subtask"] and _fits_below(values[0], row) else None,
                 recurrence="FREQ=DAILY" if row["recurs"] and row["due"] else None,
@@ -152,7 +160,10 @@ def is_found(text: str, task: Task) -> bool:
 
 
 INSTANTS = [moment.isoformat() for moment in MOMENTS]
-WALL_CLOCKS = ["2026-12-01", "2026-12-02", "2026-12-02T00:00", "2026-12-01T09:30", "2026-12-03"]
+WALL_CLOCKS = [
+    *("2026-12-01", "2026-12-02", "2026-12-02T00:00", "2026-12-01T09:30", "2026-12-03"),
+    *("0001-01-01", "9999-12-31", "9999-12-31T23:59"),
+]
 FILTERS: Mapping[str, Reading] = {
     "is_completed": flag(lambda task: task.completed_at is not None),
     "priority": some(PRIORITIES, lambda names, task: PRIORITIES[task.priority] in names),
