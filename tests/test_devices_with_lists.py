@@ -305,13 +305,18 @@ class ManyDevicesWithLists(Devices[Owner]):
     def _request(
         self, device: Device[Owner], many: int, is_atomic: bool, is_keyed: bool
     ) -> Request:
-        """What a batch does to the order isn't known before its end: only its first move asks."""
+        """What a batch does to the order isn't known before its end: only its first move asks.
+
+        Nor does anything behind a move that may have given all siblings new places, and versions.
+        """
         request = super()._request(device, many, is_atomic, is_keyed)
         if request.is_batch:
+            makes_room = False
             for number, write in enumerate(request.writes):
-                if number and write.op == "move" and write.tag is not None:
+                if number and write.tag is not None and (write.op == "move" or makes_room):
                     writes = request.writes[:number]
                     return Request(writes, request.key, request.is_batch, request.is_atomic)
+                makes_room = makes_room or not {"before", "after"}.isdisjoint(write.data)
         return request
 
     def _do(
@@ -353,6 +358,7 @@ class ManyDevicesWithLists(Devices[Owner]):
         for outcome in outcomes[moves[0] + 1 :] if moves else []:
             if outcome.row is not None:  # all siblings may have got new places to make room
                 outcome.row.pop("position", None)
+                outcome.row.pop("version", None)
         if request.is_atomic and not all(outcome.is_done for outcome in outcomes):
             person.lists, person.tasks = before
             assert response.status_code == 409, response.content
