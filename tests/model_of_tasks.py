@@ -157,7 +157,8 @@ class Owner(Person):
             for data in (answered.data, outcome.row or {}):
                 if str(data.get("series_id")).startswith(NEW_SERIES):
                     data["series_id"] = given["series_id"]
-            answered.position = given["position"]
+            if answered.stamped == self.step:  # else another's place may have become its own
+                answered.position = given["position"]
             at = datetime.fromisoformat(given["updated_at"])
             for row in (*self.lists.values(), *self.tasks.values()):
                 if row.stamped == self.step:

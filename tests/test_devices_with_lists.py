@@ -355,7 +355,7 @@ class ManyDevicesWithLists(Devices[Owner]):
             for write, answer in zip(request.writes, answers, strict=True)
         ]
         moves = [n for n, write in enumerate(request.writes) if {"before", "after"} & {*write.data}]
-        for outcome in outcomes[moves[0] + 1 :] if moves else []:
+        for outcome in outcomes[moves[0] :] if moves else []:
             if outcome.row is not None:  # all siblings may have got new places to make room
                 outcome.row.pop("position", None)
                 outcome.row.pop("version", None)
