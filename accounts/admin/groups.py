@@ -5,13 +5,13 @@ from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
 
-from todo_project.admin import CappedPaginator, NoFieldMixin
+from todo_project.admin import CappedPaginator, EmptyToFieldMixin
 
 admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(NoFieldMixin, auth_admin.GroupAdmin):
+class GroupAdmin(EmptyToFieldMixin, auth_admin.GroupAdmin):
     """For superusers alone: whoever edits a group gives its members rights, themselves included."""
 
     paginator = CappedPaginator

@@ -85,7 +85,7 @@ class IndexedChangeList(ChangeList):
         )
 
 
-class NoFieldMixin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
+class EmptyToFieldMixin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
     """Takes an empty `_to_field`, which popups have in their URLs, for none. Django fails on it."""
 
     def get_object(
@@ -95,7 +95,7 @@ class NoFieldMixin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in th
         return found
 
 
-class LargeTableAdmin(NoFieldMixin):
+class LargeTableAdmin(EmptyToFieldMixin):
     """Newest first, found by search; each list page takes one bounded count and one query."""
 
     paginator = CappedPaginator
